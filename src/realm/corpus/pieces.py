@@ -1,0 +1,156 @@
+"""Word pieces for the corpus: the tokenizer is handed in, and sees each distinct word once.
+
+Knows that the pieces of a tokenizer of BERT's kind reach neither across white space nor across punctuation, which makes a
+text's pieces those of its words in a row; checks that of every tokenizer it gets. Knows no vocabulary and no network.
+Natural text repeats its words, so looking them up is several times faster than tokenising all of it.
+Read `WordPieces` first.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Protocol
+
+from realm.errors import ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# BERT's normaliser deletes control characters, form feeds among them, and so joins what stood on both sides of one: they are
+# white space to Python, but no word borders here.
+_SPACE = " \t\n\r\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_NO_BORDER = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
+WORD = re.compile(f"[^{_SPACE}]+")
+_PART = re.compile(r"[!-/:-@\[-`{-~]|[^!-/:-@\[-`{-~]+")  # one ASCII sign, or a run without any
+
+_PROBE = "Naïve readers\tdon't\nmind (U.S.) wörds\u00a0like 東京 or anti-establishmentarianism: $1,000.50"
+_PIECE_BYTES = array("H").itemsize
+_PARTS_PER_TEXT = 512
+
+
+class PieceTokenizer(Protocol):
+    """What the corpus asks of a tokenizer."""
+
+    def encode_batch(self, texts: list[str]) -> Sequence[tuple[Sequence[int], Sequence[tuple[int, int]]]]:
+        """Word-piece ids of every text, and the characters `[start, end)` each stands for; no special tokens, no cut."""
+        ...
+
+
+class TokenizersPieces:
+    """A `PieceTokenizer` over a tokenizer of the `tokenizers` library, which runs a batch on all cores.
+
+    Special tokens spelled out in a document (`[SEP]`) are text like any other: a document cannot write control tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Take a copy of `tokenizer`, without padding and truncation; the original stays as it is."""
+        self._tokenizer = type(tokenizer).from_str(tokenizer.to_str())
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True
+
+    def encode_batch(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """See `PieceTokenizer.encode_batch`."""
+        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [(encoding.ids, encoding.offsets) for encoding in encodings]
+
+
+def word_splitter(text: str) -> Callable[[str], list[str]]:
+    """The quickest function that splits `text`, or any part of it, into words as the tokenizer sees them."""
+    return WORD.findall if _NO_BORDER.search(text) else str.split
+
+
+class WordPieces:
+    """Looks up the pieces of words, and has those tokenised that it has not met.
+
+    Pieces are handed out as `bytes` of native 16-bit ids, which join and measure quickly: see `count` and `ids`.
+    """
+
+    def __init__(self, tokenizer: PieceTokenizer, *, max_words: int = 1_000_000) -> None:
+        """Hold `tokenizer`, and remember up to `max_words` words and as many parts of words (some 150 bytes each).
+
+        Raises:
+            ModelError: The tokenizer's pieces reach across white space or punctuation, or its ids do not fit 16 bits.
+        """
+        self._tokenizer = tokenizer
+        self._max_words = max_words
+        self._words: dict[str, bytes] = {}
+        self._parts: dict[str, bytes] = {}
+        words = WORD.findall(_PROBE)
+        self.learn(words)
+        if self.look_up(words) != _pack(tokenizer.encode_batch([_PROBE])[0][0]):
+            raise ModelError(
+                "this tokenizer's pieces reach across white space or punctuation, or it adds special tokens; blocks are cut with "
+                "a tokenizer of BERT's kind that adds none"
+            )
+
+    def look_up(self, words: Iterable[str]) -> bytes | None:
+        """Pieces of words in a row; None if one of them has to be learnt first."""
+        try:
+            return b"".join(map(self._words.__getitem__, words))
+        except KeyError:
+            return None
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Tokenise those of `words` that are new. Called with many at once, it is quick."""
+        wanted = set(words)
+        if len(self._words) + len(wanted) > self._max_words:
+            self._words.clear()
+        if len(self._parts) > self._max_words:
+            self._parts.clear()
+        new = {word: _PART.findall(word) for word in wanted if word not in self._words}
+        self._learn_parts(sorted({part for parts in new.values() for part in parts} - self._parts.keys()))
+        for word, parts in new.items():
+            self._words[word] = b"".join([self._parts[part] for part in parts])
+
+    def _learn_parts(self, parts: list[str]) -> None:
+        """Tokenise parts, many in one text, which is cheaper than one text each; offsets tell whose pieces are whose."""
+        groups = [parts[start : start + _PARTS_PER_TEXT] for start in range(0, len(parts), _PARTS_PER_TEXT)]
+        encodings = self._tokenizer.encode_batch([" ".join(group) for group in groups])
+        for group, (piece_ids, offsets) in zip(groups, encodings, strict=True):
+            starts = [start for start, _ in offsets]
+            first = 0
+            for part, end in zip(group, accumulate(len(part) + 1 for part in group), strict=True):
+                last = bisect_left(starts, end, first)
+                self._parts[part] = _pack(piece_ids[first:last])
+                first = last
+
+    def cut(self, word: str, max_pieces: int) -> list[tuple[int, int, bytes]]:
+        """Cut a word of too many pieces between characters.
+
+        Returns:
+            Start, end and pieces of parts that make up the word. Each has at most `max_pieces`, tokenised by itself.
+        """
+        cuts = []
+        start = 0
+        while start < len(word):
+            end = len(word)
+            piece_ids, offsets = self._tokenizer.encode_batch([word[start:end]])[0]
+            while len(piece_ids) > max_pieces and end > start + 1:
+                # By itself, what was the start of a word may have more pieces than it had there: then try fewer characters.
+                end = start + max(1, min(offsets[max_pieces][0], end - start - 1))
+                piece_ids, offsets = self._tokenizer.encode_batch([word[start:end]])[0]
+            cuts.append((start, end, _pack(piece_ids)))
+            start = end
+        return cuts
+
+
+def count(pieces: bytes) -> int:
+    """How many word pieces there are."""
+    return len(pieces) // _PIECE_BYTES
+
+
+def ids(pieces: bytes) -> tuple[int, ...]:
+    """The ids of word pieces."""
+    return tuple(array("H", pieces))
+
+
+def _pack(piece_ids: Sequence[int]) -> bytes:
+    try:
+        return array("H", piece_ids).tobytes()
+    except OverflowError as exc:
+        raise ModelError(f"word-piece id {max(piece_ids):,} is over 65,535: vocabularies of up to 65,536 pieces fit") from exc

@@ -1,0 +1,1 @@
+"""Makes transformers' Auto classes know `realm`; called by each network's file when it is first imported."""

@@ -1,0 +1,93 @@
+"""Weights on disk: which names a checkpoint holds, and single tensors out of it without loading the rest.
+
+Safetensors files and weights-only pickles (`pytorch_model.bin`), whole or sharded, local or cached from the Hub.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers.utils import cached_file
+
+from realm.errors import ModelError
+
+_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+class Checkpoint(Mapping[str, Tensor]):
+    """A read-only mapping from weight name to tensor, memory-mapped; nothing is copied until it is used.
+
+    Args:
+        name_or_path: A folder, or the name of a model on the Hub.
+        options: Of those `from_pretrained` takes, the ones that say where to look (`revision`, `cache_dir`, ...).
+
+    Raises:
+        ModelError: There are no weights in a known format.
+    """
+
+    def __init__(self, name_or_path: str | Path, options: Mapping[str, Any] | None = None) -> None:
+        hub = {key: value for key, value in (options or {}).items() if key in _HUB_OPTIONS and value is not None}
+        self._file_of_key: dict[str, Path] = {}
+        self._pickled: dict[Path, dict[str, Tensor]] = {}
+        for path in _weight_files(str(name_or_path), hub):
+            for key in self._keys_of(path):
+                self._file_of_key[key] = path
+        if not self._file_of_key:
+            raise ModelError(
+                f"No weights in {name_or_path}: expected model.safetensors or pytorch_model.bin (or their index)."
+            )
+
+    def __getitem__(self, key: str) -> Tensor:
+        path = self._file_of_key[key]
+        if path.suffix == ".bin":
+            return self._pickled[path][key]
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            tensor: Tensor = file.get_tensor(key)
+            return tensor
+
+    def __iter__(self) -> Any:
+        return iter(self._file_of_key)
+
+    def __len__(self) -> int:
+        return len(self._file_of_key)
+
+    def _keys_of(self, path: Path) -> list[str]:
+        if path.suffix == ".bin":
+            self._pickled[path] = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+            return list(self._pickled[path])
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            return list(file.keys())
+
+
+def _weight_files(name_or_path: str, hub: Mapping[str, Any]) -> list[Path]:
+    for name in _WHOLE:
+        if (path := _find(name_or_path, name, hub)) is not None:
+            return [path]
+        if (index := _find(name_or_path, f"{name}.index.json", hub)) is not None:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            return [path for shard in shards if (path := _find(name_or_path, shard, hub)) is not None]
+    return []
+
+
+def _find(name_or_path: str, filename: str, hub: Mapping[str, Any]) -> Path | None:
+    if Path(name_or_path).is_dir():
+        path = Path(name_or_path, hub.get("subfolder") or "", filename)
+        return path if path.is_file() else None
+    found = cached_file(
+        name_or_path, filename, _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False, **hub
+    )
+    return None if found is None else Path(found)
+
+
+def _is_zip(path: Path) -> bool:
+    """Only the zip form of torch files can be memory-mapped; those before torch 1.6 cannot."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"

@@ -1,0 +1,212 @@
+"""RealmReader: finds the answer span in retrieved blocks, scoring all spans of all blocks together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import BoolTensor, FloatTensor, LongTensor, Tensor, nn
+from transformers.utils import ModelOutput
+
+from realm.models.configuration import RealmConfig
+from realm.models.heads import UNUSED_HEAD_KEYS, RealmOnlyMLMHead
+from realm.models.losses import marginal_likelihood
+from realm.models.spans import SpanCandidates, allowed_spans, best_spans, correct_spans, span_candidates
+from realm.models.trunk import RealmBertModel, RealmPreTrainedModel, returns_tuple
+
+
+@dataclass
+class RealmReaderOutput(ModelOutput):
+    """Output of `RealmReader`; with several questions every field but the losses has a leading batch dimension.
+
+    Attributes:
+        loss: retriever_loss + reader_loss, shape (); mean over questions. None without answers.
+        retriever_loss: Early-update loss over all `searcher_beam` relevance scores.
+        reader_loss: Loss over all spans of the blocks read.
+        retriever_correct: `has_answers` as given, (searcher_beam,).
+        reader_correct: Whether each span is right, (blocks, spans).
+        block_idx: Block of the best span, shape (); -1 if no span is allowed.
+        candidate: Index of the best span among the block's spans, shape (); -1 likewise.
+        start_pos: First piece of the best span, shape (1,); -1 likewise.
+        end_pos: Last piece of the best span, inclusive, shape (1,); -1 likewise.
+        hidden_states: Of the trunk, if asked for.
+        attentions: Of the trunk, if asked for.
+    """
+
+    loss: FloatTensor | None = None
+    retriever_loss: FloatTensor | None = None
+    reader_loss: FloatTensor | None = None
+    retriever_correct: BoolTensor | None = None
+    reader_correct: BoolTensor | None = None
+    block_idx: LongTensor | None = None
+    candidate: LongTensor | None = None
+    start_pos: LongTensor | None = None
+    end_pos: LongTensor | None = None
+    hidden_states: tuple[FloatTensor, ...] | None = None
+    attentions: tuple[FloatTensor, ...] | None = None
+
+
+class RealmReaderProjection(nn.Module):
+    """Span score: w . LN(relu(P_start + Q_end)) + b, with [P | Q] = W h."""
+
+    def __init__(self, config: RealmConfig) -> None:
+        super().__init__()
+        self.dense_intermediate = nn.Linear(config.hidden_size, config.span_hidden_size * 2)
+        self.dense_output = nn.Linear(config.span_hidden_size, 1)
+        self.layer_normalization = nn.LayerNorm(config.span_hidden_size, eps=config.reader_layer_norm_eps)
+
+    def forward(self, hidden: Tensor, candidates: SpanCandidates) -> Tensor:
+        """(rows, pieces, hidden) to (rows, spans)."""
+        starts, ends = self.dense_intermediate(hidden).chunk(2, dim=-1)
+        spans = nn.functional.relu(starts[:, candidates.starts] + ends[:, candidates.ends])
+        return cast(Tensor, self.dense_output(self.layer_normalization(spans)).squeeze(-1))
+
+
+class RealmReader(RealmPreTrainedModel):
+    """Reads `[CLS] question [SEP] block [SEP]` for each block of a question.
+
+    Differs: also takes a batch of questions, by one more leading dimension on every argument. See
+        `best_spans` and `marginal_likelihood` for what transformers 4.37.2 gets wrong.
+    """
+
+    _tied_weights_keys = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+    _keys_to_ignore_on_load_missing = (UNUSED_HEAD_KEYS,)
+
+    def __init__(self, config: RealmConfig) -> None:
+        super().__init__(config)
+        self.realm = RealmBertModel(config)
+        self.cls = RealmOnlyMLMHead(config)
+        self.qa_outputs = RealmReaderProjection(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.realm.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.realm.embeddings.word_embeddings = value
+
+    def span_scores(self, hidden: Tensor, candidates: SpanCandidates) -> Tensor:
+        """Score of every span by the reader alone, without the retrieval score: (rows, spans)."""
+        return cast(Tensor, self.qa_outputs(hidden, candidates))
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        head_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        relevance_score: Tensor | None = None,
+        block_mask: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        has_answers: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> tuple[Any, ...] | RealmReaderOutput:
+        """Pick the best span, and with answers compute the losses.
+
+        Args:
+            input_ids: (blocks, pieces), or (batch, blocks, pieces) for several questions; likewise below.
+            attention_mask: 1 where attended, like `input_ids`.
+            token_type_ids: 0 for the question, 1 for the block, like `input_ids`.
+            position_ids: Like `input_ids`.
+            head_mask: (heads,) or (layers, heads).
+            inputs_embeds: Instead of ids, with a last dimension `hidden`.
+            relevance_score: Retrieval score of each retrieved block, (searcher_beam,); the first `blocks` are read.
+            block_mask: True on the pieces of the block, (at least blocks, pieces).
+            start_positions: First piece of each answer in each block, (searcher_beam, answers), -1 for none.
+                One position per block may be given as (searcher_beam,).
+            end_positions: Last piece, inclusive; like `start_positions`.
+            has_answers: Whether each retrieved block holds an answer, (searcher_beam,).
+
+        Raises:
+            ValueError: `relevance_score` or `block_mask` is missing; the input is shorter than the widest span;
+                fewer relevance scores than blocks.
+        """
+        if relevance_score is None:
+            raise ValueError("You have to specify `relevance_score` to calculate logits and loss.")
+        if block_mask is None:
+            raise ValueError("You have to specify `block_mask` to separate question block and evidence block.")
+        trunk, batch, blocks = self._encode(
+            input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
+            output_attentions, output_hidden_states,
+        )
+        hidden = trunk.last_hidden_state
+        one_question = relevance_score.dim() == 1
+        relevance = relevance_score.view(batch, -1)
+        if relevance.size(1) < blocks:
+            raise ValueError(f"{blocks} blocks are to be read, but relevance_score has {relevance.size(1)} scores.")
+        candidates = span_candidates(hidden.size(1), self.config.max_span_width, hidden.device)
+        allowed = allowed_spans(block_mask.view(batch, -1, hidden.size(1))[:, :blocks].bool(), candidates)
+        scores = self.span_scores(hidden, candidates).view(batch, blocks, -1) + relevance[:, :blocks, None]
+        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+        output = RealmReaderOutput(hidden_states=trunk.hidden_states, attentions=trunk.attentions)
+        if start_positions is not None and end_positions is not None and has_answers is not None:
+            starts, ends = (_per_block(p, batch, relevance.size(1)) for p in (start_positions, end_positions))
+            correct = correct_spans(starts[:, :blocks], ends[:, :blocks], candidates) & allowed
+            self._add_losses(output, scores, correct, relevance, has_answers.view(batch, -1).bool())
+            output.retriever_correct = has_answers
+            output.reader_correct = correct[0] if one_question else correct
+        best = best_spans(scores.detach(), allowed, candidates)
+        shape = () if one_question else (batch,)
+        output.block_idx, output.candidate = best.block.view(shape), best.candidate.view(shape)
+        output.start_pos, output.end_pos = best.start, best.end
+        return _in_order(output).to_tuple() if returns_tuple(self.config, return_dict) else _in_order(output)
+
+    def _encode(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        head_mask: Tensor | None,
+        inputs_embeds: Tensor | None,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
+    ) -> tuple[Any, int, int]:
+        """Trunk output over flat rows, with the number of questions and of blocks per question."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You have to specify either input_ids or inputs_embeds, and not both.")
+        shape = input_ids.shape if input_ids is not None else cast(Tensor, inputs_embeds).shape[:-1]
+        if shape[-1] < self.config.max_span_width:
+            raise ValueError("The input sequence length must be greater than or equal to config.max_span_width.")
+
+        def flat(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.reshape(-1, shape[-1])
+
+        trunk = self.realm(
+            flat(input_ids),
+            attention_mask=flat(attention_mask),
+            token_type_ids=flat(token_type_ids),
+            position_ids=flat(position_ids),
+            head_mask=head_mask,
+            inputs_embeds=None if inputs_embeds is None else inputs_embeds.reshape(-1, *inputs_embeds.shape[-2:]),
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        return trunk, (shape[0] if len(shape) == 3 else 1), shape[-2]
+
+    @staticmethod
+    def _add_losses(
+        output: RealmReaderOutput, scores: Tensor, correct: Tensor, relevance: Tensor, has_answers: Tensor
+    ) -> None:
+        output.retriever_loss = marginal_likelihood(relevance, has_answers).mean()
+        output.reader_loss = marginal_likelihood(scores.flatten(1), correct.flatten(1)).mean()
+        output.loss = output.retriever_loss + output.reader_loss
+
+
+def _per_block(positions: Tensor, batch: int, blocks: int) -> Tensor:
+    """Answer positions as (batch, blocks, answers), also where one position per block was given."""
+    if positions.numel() == 0:
+        return positions.new_full((batch, blocks, 1), -1)
+    return positions.reshape(batch, blocks, -1)
+
+
+def _in_order(output: RealmReaderOutput) -> RealmReaderOutput:
+    """ModelOutput keeps the order in which fields were set; tuples must follow the declared order."""
+    return RealmReaderOutput(**{name: getattr(output, name) for name in output.__dataclass_fields__})

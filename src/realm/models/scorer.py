@@ -1,0 +1,188 @@
+"""RealmScorer: how relevant each given candidate is to a question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import FloatTensor, Tensor
+from transformers.utils import ModelOutput
+
+from realm.models.checkpoints import Checkpoint
+from realm.models.configuration import RealmConfig
+from realm.models.embedder import RealmEmbedder
+from realm.models.heads import UNUSED_HEAD_KEYS
+from realm.models.trunk import RealmPreTrainedModel, returns_tuple
+
+
+@dataclass
+class RealmScorerOutput(ModelOutput):
+    """Output of `RealmScorer`.
+
+    Attributes:
+        relevance_score: Inner product of question and candidate, (batch, candidates).
+        query_score: Vector of each question, (batch, retriever_proj_size).
+        candidate_score: Vector of each candidate, (batch, candidates, retriever_proj_size).
+    """
+
+    relevance_score: FloatTensor | None = None
+    query_score: FloatTensor | None = None
+    candidate_score: FloatTensor | None = None
+
+
+class RealmScorer(RealmPreTrainedModel):
+    """Scores candidates by relevance[b, n] = query[b] . candidate[b, n].
+
+    Args:
+        config: Of both embedders.
+        query_embedder: A separate embedder for questions; without it one embedder serves both sides.
+
+    Differs: in transformers 4.37.2 a separate query embedder is not found again after saving, and its weights
+        overwrite the other's. Here `config.separate_query_embedder` remembers it, and files that 4.37.2 wrote
+        are recognised by holding both sets.
+    """
+
+    _keys_to_ignore_on_load_missing = (UNUSED_HEAD_KEYS,)
+    _keys_to_ignore_on_load_unexpected = (
+        *RealmPreTrainedModel._keys_to_ignore_on_load_unexpected,
+        r"^query_embedder\.",
+    )
+
+    def __init__(self, config: RealmConfig, query_embedder: RealmEmbedder | None = None) -> None:
+        super().__init__(config)
+        self.embedder = RealmEmbedder(config)
+        if query_embedder is None and config.separate_query_embedder:
+            query_embedder = RealmEmbedder(config)
+        if query_embedder is not None:
+            self._take_query_embedder(query_embedder)
+        self.register_load_state_dict_pre_hook(_drop_aliases)
+        self.post_init()
+
+    def __getattr__(self, name: str) -> Any:
+        # A shared embedder is registered once, so that it is saved, moved and trained once.
+        if name == "query_embedder" and "query_embedder" not in self._modules:
+            return self.embedder
+        return super().__getattr__(name)
+
+    def _take_query_embedder(self, query_embedder: RealmEmbedder) -> None:
+        self.query_embedder = query_embedder
+        self.config.separate_query_embedder = True
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *model_args: Any,
+        query_embedder: RealmEmbedder | None = None,
+        **kwargs: Any,
+    ) -> RealmScorer:
+        """Load a scorer; a `query_embedder` given here replaces the one of the checkpoint."""
+        checkpoint = Checkpoint(pretrained_model_name_or_path, kwargs)
+        kwargs["separate_query_embedder"] = query_embedder is None and _has_two_embedders(checkpoint)
+        scorer: RealmScorer = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        if query_embedder is not None:
+            scorer._take_query_embedder(query_embedder)
+        return scorer
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        candidate_input_ids: Tensor | None = None,
+        candidate_attention_mask: Tensor | None = None,
+        candidate_token_type_ids: Tensor | None = None,
+        candidate_inputs_embeds: Tensor | None = None,
+        head_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> tuple[Any, ...] | RealmScorerOutput:
+        """Score the candidates of each question.
+
+        Args:
+            input_ids: Questions, (batch, pieces).
+            attention_mask: 1 where attended, (batch, pieces).
+            token_type_ids: (batch, pieces).
+            position_ids: For questions, and for candidates where the shape fits both, (batch, pieces).
+            candidate_input_ids: (batch, candidates, candidate_pieces), or already flat (batch * candidates, ...).
+            candidate_attention_mask: Like `candidate_input_ids`.
+            candidate_token_type_ids: Like `candidate_input_ids`.
+            candidate_inputs_embeds: Instead of ids, with a last dimension `hidden`.
+            head_mask: (heads,) or (layers, heads), for both sides.
+            inputs_embeds: Instead of `input_ids`, (batch, pieces, hidden).
+            output_attentions: Accepted for compatibility; nothing is returned for it.
+            output_hidden_states: Likewise.
+            return_dict: A tuple instead of the output class if False.
+
+        Raises:
+            ValueError: Question or candidates are missing, or candidates do not divide by questions.
+        """
+        if input_ids is None and inputs_embeds is None:
+            raise ValueError("You have to specify either input_ids or input_embeds.")
+        if candidate_input_ids is None and candidate_inputs_embeds is None:
+            raise ValueError("You have to specify either candidate_input_ids or candidate_inputs_embeds.")
+        query = self.query_embedder(
+            input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            head_mask=head_mask,
+            inputs_embeds=inputs_embeds,
+            return_dict=True,
+        ).projected_score
+        candidates = self.embedder(
+            flatten_candidates(candidate_input_ids, 1),
+            attention_mask=flatten_candidates(candidate_attention_mask, 1),
+            token_type_ids=flatten_candidates(candidate_token_type_ids, 1),
+            position_ids=position_ids if _fits(position_ids, candidate_input_ids, candidate_inputs_embeds) else None,
+            head_mask=head_mask,
+            inputs_embeds=flatten_candidates(candidate_inputs_embeds, 2),
+            return_dict=True,
+        ).projected_score
+        if candidates.size(0) % query.size(0):
+            raise ValueError(
+                f"{candidates.size(0)} candidates cannot be divided among {query.size(0)} questions: "
+                "give every question the same number."
+            )
+        candidates = candidates.view(query.size(0), -1, candidates.size(-1))
+        output = RealmScorerOutput(
+            relevance_score=torch.einsum("bd,bnd->bn", query, candidates),
+            query_score=query,
+            candidate_score=candidates,
+        )
+        return output.to_tuple() if returns_tuple(self.config, return_dict) else output
+
+
+def flatten_candidates(tensor: Tensor | None, trailing: int) -> Tensor | None:
+    """(batch, candidates, ...) to (batch * candidates, ...), where `...` has `trailing` dimensions.
+
+    What is already flat passes through. Non-contiguous tensors are copied.
+    """
+    if tensor is None or tensor.dim() == 1 + trailing:
+        return tensor
+    return tensor.reshape(-1, *tensor.shape[-trailing:])
+
+
+def _fits(position_ids: Tensor | None, ids: Tensor | None, embeds: Tensor | None) -> bool:
+    if position_ids is None:
+        return False
+    pieces = ids.size(-1) if ids is not None else cast(Tensor, embeds).size(-2)
+    return position_ids.size(-1) == pieces and position_ids.size(0) == 1
+
+
+def _has_two_embedders(checkpoint: Checkpoint) -> bool:
+    """Whether the file holds a query embedder that differs from the other one (4.37.2 may write an alias)."""
+    pairs = [(key, key.removeprefix("query_")) for key in checkpoint if key.startswith("query_embedder.")]
+    return any(other not in checkpoint or not torch.equal(checkpoint[key], checkpoint[other]) for key, other in pairs)
+
+
+def _drop_aliases(scorer: RealmScorer, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """A shared embedder's alias names in a foreign state dict are not unexpected."""
+    if "query_embedder" not in scorer._modules:
+        for key in [key for key in state if key.startswith(f"{prefix}query_embedder.")]:
+            del state[key]

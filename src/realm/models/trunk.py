@@ -1,0 +1,330 @@
+"""The encoder trunk: a post-norm BERT with head masks and relative positions, and the base class of all networks.
+
+transformers' own BERT blocks serve wherever they can. Self-attention and the embedding sum are ours, because
+the documented `head_mask`, 3-D attention masks and relative position types are no longer in BERT there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.models.bert.modeling_bert import BertIntermediate, BertOutput, BertPooler, BertSelfOutput
+from transformers.pytorch_utils import apply_chunking_to_forward
+
+from realm.models.configuration import RealmConfig
+
+Attended = tuple[Tensor, Tensor | None]
+
+
+class RealmPreTrainedModel(PreTrainedModel):
+    """Base of all networks: initialisation, attention back-ends, and what old checkpoints may carry."""
+
+    config_class = RealmConfig
+    base_model_prefix = "realm"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _keys_to_ignore_on_load_unexpected = (r"embeddings\.position_ids$", r"embeddings\.token_type_ids$")
+    config: RealmConfig
+
+
+class RealmEmbeddings(nn.Module):
+    """Sum of word, segment and (absolute) position embeddings, then layer norm and dropout."""
+
+    def __init__(self, config: RealmConfig) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(
+            config.vocab_size, config.hidden_size, padding_idx=config.padding_row
+        )
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.adds_positions = _position_type(config) == "absolute"
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+    ) -> Tensor:
+        if inputs_embeds is None:
+            inputs_embeds = self.word_embeddings(input_ids)
+        pieces = inputs_embeds.size(1)
+        if pieces > self.position_embeddings.num_embeddings:
+            raise ValueError(
+                f"The input has {pieces} word pieces; this model takes at most "
+                f"{self.position_embeddings.num_embeddings}. Truncate it."
+            )
+        if token_type_ids is None:
+            token_type_ids = torch.zeros(inputs_embeds.shape[:-1], dtype=torch.long, device=inputs_embeds.device)
+        # Order: (word + segment) + position, as in 4.37.2; float addition does not associate.
+        embeddings = inputs_embeds + self.token_type_embeddings(token_type_ids)
+        if self.adds_positions:
+            if position_ids is None:
+                position_ids = torch.arange(pieces, device=embeddings.device).unsqueeze(0)
+            embeddings = embeddings + self.position_embeddings(position_ids)
+        return cast(Tensor, self.dropout(self.LayerNorm(embeddings)))
+
+
+class RealmSelfAttention(nn.Module):
+    """Multi-head self-attention through transformers' attention interface.
+
+    Head masks and returned probabilities need the eager form, which is used for that call alone.
+    """
+
+    is_causal = False
+
+    def __init__(self, config: RealmConfig) -> None:
+        super().__init__()
+        if config.hidden_size % config.num_attention_heads != 0 and not hasattr(config, "embedding_size"):
+            raise ValueError(
+                f"The hidden size ({config.hidden_size}) is not a multiple of the number of attention "
+                f"heads ({config.num_attention_heads})"
+            )
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        heads_width = config.num_attention_heads * self.head_dim
+        self.query = nn.Linear(config.hidden_size, heads_width)
+        self.key = nn.Linear(config.hidden_size, heads_width)
+        self.value = nn.Linear(config.hidden_size, heads_width)
+        self.dropout_prob = config.attention_probs_dropout_prob
+        self.position_type = _position_type(config)
+        if self.position_type != "absolute":
+            self.distance_embedding = nn.Embedding(2 * config.max_position_embeddings - 1, self.head_dim)
+
+    def forward(
+        self, asking: Tensor, hidden: Tensor, mask: Tensor | None, head_mask: Tensor | None, with_probabilities: bool
+    ) -> Attended:
+        query, key, value = (
+            layer(states).view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
+            for layer, states in ((self.query, asking), (self.key, hidden), (self.value, hidden))
+        )
+        if self.position_type != "absolute":
+            bias = self._relative_bias(query, key)
+            mask = bias if mask is None else mask + bias
+        dropout = self.dropout_prob if self.training else 0.0
+        attend: Callable[..., Attended] = _eager_attention
+        if head_mask is None and not with_probabilities:
+            attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, _eager_attention)
+        extra = {} if head_mask is None else {"head_mask": head_mask}
+        context, probabilities = attend(
+            self, query, key, value, mask, dropout=dropout, scaling=self.head_dim**-0.5, **extra
+        )
+        return context.reshape(*asking.shape[:-1], -1).contiguous(), probabilities
+
+    def _relative_bias(self, query: Tensor, key: Tensor) -> Tensor:
+        """Score added for each pair of positions, already scaled: (batch, heads, from, to)."""
+        origin, target = (torch.arange(states.size(2), device=query.device) for states in (query, key))
+        distance = origin.view(-1, 1) - target.view(1, -1) + self.config.max_position_embeddings - 1
+        embedded = self.distance_embedding(distance).to(query.dtype)
+        bias = torch.einsum("bhld,lrd->bhlr", query, embedded)
+        if self.position_type == "relative_key_query":
+            bias = bias + torch.einsum("bhrd,lrd->bhlr", key, embedded)
+        return bias / math.sqrt(self.head_dim)
+
+
+class RealmAttention(nn.Module):
+    """Self-attention with its output projection and residual layer norm."""
+
+    def __init__(self, config: RealmConfig) -> None:
+        super().__init__()
+        self.self = RealmSelfAttention(config)
+        self.output = BertSelfOutput(config)
+
+    def forward(
+        self, asking: Tensor, hidden: Tensor, mask: Tensor | None, head_mask: Tensor | None, with_probabilities: bool
+    ) -> Attended:
+        context, probabilities = self.self(asking, hidden, mask, head_mask, with_probabilities)
+        return self.output(context, asking), probabilities
+
+
+class RealmLayer(GradientCheckpointingLayer):
+    """One layer of the trunk: attention, then feed-forward."""
+
+    def __init__(self, config: RealmConfig) -> None:
+        super().__init__()
+        self.chunk_size_feed_forward = getattr(config, "chunk_size_feed_forward", 0)
+        self.attention = RealmAttention(config)
+        self.intermediate = BertIntermediate(config)
+        self.output = BertOutput(config)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        head_mask: Tensor | None,
+        with_probabilities: bool,
+        first_only: bool = False,
+    ) -> Attended:
+        """New states of all positions, or of the first alone: (batch, pieces or 1, hidden)."""
+        asking = hidden[:, :1] if first_only else hidden
+        if first_only and mask is not None:
+            mask = mask[:, :, :1]
+        attended, probabilities = self.attention(asking, hidden, mask, head_mask, with_probabilities)
+        output = apply_chunking_to_forward(self._feed_forward, self.chunk_size_feed_forward, 1, attended)
+        return output, probabilities
+
+    def _feed_forward(self, attended: Tensor) -> Tensor:
+        return cast(Tensor, self.output(self.intermediate(attended), attended))
+
+
+class RealmBertEncoder(nn.Module):
+    """The stack of layers; gives hidden states and attentions when asked."""
+
+    def __init__(self, config: RealmConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(RealmLayer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        head_mask: list[Tensor] | None,
+        output_attentions: bool,
+        output_hidden_states: bool,
+        first_only: bool,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor | None, ...] | None]:
+        states: list[Tensor] = [hidden]
+        attentions: list[Tensor | None] = []
+        for number, layer in enumerate(self.layer):
+            layer_head_mask = None if head_mask is None else head_mask[number]
+            # The last layer of a pooled output is only needed at [CLS]: five sixths of its work fall away.
+            only_first = first_only and number == len(self.layer) - 1
+            hidden, probabilities = layer(hidden, mask, layer_head_mask, output_attentions, only_first)
+            if output_hidden_states:
+                states.append(hidden)
+            if output_attentions:
+                attentions.append(probabilities)
+        return (
+            hidden,
+            tuple(states) if output_hidden_states else None,
+            tuple(attentions) if output_attentions else None,
+        )
+
+
+class RealmBertModel(RealmPreTrainedModel):
+    """The trunk as every network holds it, under the attribute `realm`.
+
+    Shapes: `input_ids` (batch, pieces); `attention_mask` (batch, pieces) or (batch, pieces, pieces), 1 = attend;
+    `head_mask` (heads,) or (layers, heads), 1 = keep. Missing mask = all attended, missing segments = 0.
+    """
+
+    def __init__(self, config: RealmConfig, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        self.embeddings = RealmEmbeddings(config)
+        self.encoder = RealmBertEncoder(config)
+        self.pooler = BertPooler(config) if add_pooling_layer else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embeddings.word_embeddings = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        head_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        pooled_only: bool = False,
+    ) -> tuple[Any, ...] | BaseModelOutputWithPoolingAndCrossAttentions:
+        """Encode. With `pooled_only` the last hidden state may hold the first position alone."""
+        if input_ids is not None and inputs_embeds is not None:
+            raise ValueError("You cannot specify both input_ids and inputs_embeds at the same time")
+        if input_ids is None and inputs_embeds is None:
+            raise ValueError("You have to specify either input_ids or inputs_embeds")
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        embedded = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        eager = head_mask is not None or bool(output_attentions)
+        hidden, states, attentions = self.encoder(
+            embedded,
+            self._mask(attention_mask, embedded, eager),
+            self._per_layer_head_mask(head_mask),
+            bool(output_attentions),
+            bool(output_hidden_states),
+            first_only=pooled_only and self._is_additive and not (output_attentions or output_hidden_states),
+        )
+        pooled = None if self.pooler is None else self.pooler(hidden)
+        if returns_tuple(self.config, return_dict):
+            return (hidden, pooled, *(part for part in (states, attentions) if part is not None))
+        return BaseModelOutputWithPoolingAndCrossAttentions(
+            last_hidden_state=hidden, pooler_output=pooled, hidden_states=states, attentions=attentions
+        )
+
+    @property
+    def _is_additive(self) -> bool:
+        """Whether the attention back-end adds its mask to the scores."""
+        return self.config._attn_implementation in ("eager", "sdpa", None)
+
+    def _mask(self, mask: Tensor | None, embedded: Tensor, eager: bool) -> Tensor | None:
+        """What the attention back-end takes: an additive mask, or its own form for flash and flex."""
+        if mask is None:
+            return None
+        if mask.dim() not in (2, 3):
+            raise ValueError(f"Wrong shape for input_ids (shape {embedded.shape[:-1]}) or attention_mask (shape {mask.shape})")
+        if not (eager or mask.dim() == 3 or self._is_additive):
+            return create_bidirectional_mask(config=self.config, inputs_embeds=embedded, attention_mask=mask)
+        mask = mask[:, None, None, :] if mask.dim() == 2 else mask[:, None, :, :]
+        return (1.0 - mask.to(embedded.dtype)) * torch.finfo(embedded.dtype).min
+
+    def _per_layer_head_mask(self, head_mask: Tensor | None) -> list[Tensor] | None:
+        if head_mask is None:
+            return None
+        if head_mask.dim() not in (1, 2):
+            raise ValueError(f"head_mask must be (heads,) or (layers, heads); found shape {tuple(head_mask.shape)}.")
+        layers = self.config.num_hidden_layers
+        rows = head_mask.expand(layers, -1) if head_mask.dim() == 1 else head_mask
+        return [row.view(1, -1, 1, 1).to(self.dtype) for row in rows]
+
+
+def returns_tuple(config: RealmConfig, return_dict: bool | None) -> bool:
+    """Whether a forward call gives a plain tuple: the argument if given, else the config."""
+    return not (config.return_dict if return_dict is None else return_dict)
+
+
+def _position_type(config: RealmConfig) -> str:
+    return getattr(config, "position_embedding_type", None) or "absolute"
+
+
+def _eager_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    head_mask: Tensor | None = None,
+    **_: Any,
+) -> Attended:
+    """softmax(q k' / sqrt(d) + mask), dropout, head mask, times v; shapes (batch, heads, pieces, head_dim)."""
+    # Order: divide after the product, as in 4.37.2.
+    scores = torch.matmul(query, key.transpose(-1, -2)) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    probabilities = nn.functional.dropout(nn.functional.softmax(scores, dim=-1), p=dropout, training=module.training)
+    if head_mask is not None:
+        probabilities = probabilities * head_mask
+    return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities

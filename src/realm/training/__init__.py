@@ -1,0 +1,8 @@
+"""Learning: jobs that turn texts and a warm start into better networks.
+
+    recipe (TOML) ─► job (data + loss, a pure function of step) ─► loop (Accelerate) ─► run folder
+                                                                      │
+                                             checkpoints, log, resume ┘
+
+May not know serving or the command line. Reading order: recipe, loop, warm_start, then the jobs.
+"""

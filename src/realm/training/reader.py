@@ -1,0 +1,183 @@
+"""The job `reader`: span supervision, with blocks that lack the answer in the same softmax."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from realm.features.inputs import InputBuilder, Inputs, Row
+from realm.models.losses import marginal_likelihood
+from realm.models.reader import RealmReader
+from realm.models.spans import allowed_spans, correct_spans, span_candidates
+from realm.text.pieces import PieceTokenizer
+from realm.training.loop import LoopSettings
+from realm.training.reading_data import ReadingPool, TokenizedExample
+from realm.training.warm_start import config_from_bert, freeze_below, identity_layer, load_trunk
+
+
+@dataclass(frozen=True)
+class ReaderRecipe:
+    """Recipe of `realm train reader`.
+
+    Attributes:
+        trunk: Folder of a BERT-family encoder to start from.
+        sources: Reading files; `;keep_aside=N` keeps one title in N out, `;share=F` weighs the draw.
+        extra_layers: Layers added on top of the trunk.
+        first_trained_layer: Embeddings and layers below stay as they are.
+        batch_questions: Questions per step.
+        micro_rows: Largest number of sequences in memory at once.
+        negative_share: Share of questions that also get a block without the answer.
+        max_pieces: Longest input; longer blocks are cut around the answer.
+        max_span_width: Longest answer in word pieces.
+        dropout: Of hidden states; attention probabilities have none, which fast attention kernels need.
+        steps, learning_rate, warmup_steps, seed, save_every_steps: See `LoopSettings`.
+    """
+
+    trunk: str
+    sources: tuple[str, ...]
+    steps: int
+    extra_layers: int = 1
+    first_trained_layer: int = 2
+    batch_questions: int = 24
+    micro_rows: int = 8
+    negative_share: float = 0.25
+    max_pieces: int = 320
+    max_span_width: int = 10
+    dropout: float = 0.0
+    learning_rate: float = 1.5e-4
+    warmup_steps: int = 100
+    save_every_steps: int = 50
+    seed: int = 0
+
+    def loop(self) -> LoopSettings:
+        """Settings of the training loop."""
+        return LoopSettings(
+            self.steps, self.learning_rate, self.warmup_steps,
+            save_every_steps=self.save_every_steps, seed=self.seed,
+        )  # fmt: skip
+
+
+class ReadingRows(NamedTuple):
+    """Padded rows of some questions; `question` and `place` say which question's which block a row is."""
+
+    inputs: Inputs
+    starts: Tensor
+    ends: Tensor
+    question: Tensor
+    place: Tensor
+    scale: float
+
+
+class ReaderJob:
+    """Trains a `RealmReader`.
+
+        L = mean over questions of  logsumexp(all spans of its blocks) - logsumexp(right spans)
+
+    Args:
+        recipe: See `ReaderRecipe`.
+    """
+
+    def __init__(self, recipe: ReaderRecipe) -> None:
+        folder = Path(recipe.trunk)
+        self.recipe = recipe
+        tokenizer = PieceTokenizer.from_folder(folder)
+        self._builder = InputBuilder(tokenizer)
+        self._pool = ReadingPool(recipe.sources, tokenizer, recipe.seed)
+        torch.manual_seed(recipe.seed)
+        config = config_from_bert(
+            folder,
+            recipe.extra_layers,
+            max_span_width=recipe.max_span_width,
+            hidden_dropout_prob=recipe.dropout,
+            attention_probs_dropout_prob=0.0,
+        )
+        self.reader = RealmReader(config)
+        load_trunk(self.reader.realm, folder)
+        for layer in self.reader.realm.encoder.layer[config.num_hidden_layers - recipe.extra_layers :]:
+            identity_layer(layer)
+        freeze_below(self.reader.realm, recipe.first_trained_layer)
+        for unused in (self.reader.cls, self.reader.realm.pooler):
+            unused.requires_grad_(False)
+        self.model: nn.Module = self.reader
+
+    def micro_batches(self, step: int) -> Sequence[ReadingRows]:
+        """Questions of a step, grouped by length so that little is padding."""
+        choice = random.Random(f"{self.recipe.seed} {step}")
+        questions = []
+        for example in self._pool.draw(step, self.recipe.batch_questions):
+            rows = [self._gold_row(example, choice)]
+            if choice.random() < self.recipe.negative_share:
+                other = self._pool.other_passage(example, choice)
+                if other is not None:
+                    rows.append((self._row(example.question_ids, other), ()))
+            questions.append(rows)
+        questions.sort(key=lambda rows: max(len(row.ids) for row, _ in rows))
+        return [self._collate(group) for group in self._groups(questions)]
+
+    def loss(self, micro_batch: ReadingRows) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss of some of the step's questions, times their share of the step."""
+        inputs = micro_batch.inputs
+        trunk = self.reader.realm(**inputs.for_trunk(), return_dict=True)
+        candidates = span_candidates(
+            inputs.input_ids.size(1), self.reader.config.max_span_width, inputs.input_ids.device
+        )
+        scores = self.reader.span_scores(trunk.last_hidden_state, candidates).float()
+        allowed = allowed_spans(inputs.body_mask, candidates)
+        correct = correct_spans(micro_batch.starts, micro_batch.ends, candidates) & allowed
+        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+        index = (micro_batch.question, micro_batch.place)
+        shape = (int(micro_batch.question.max()) + 1, int(micro_batch.place.max()) + 1, scores.size(1))
+        all_scores = scores.new_full(shape, torch.finfo(scores.dtype).min).index_put(index, scores).flatten(1)
+        all_correct = correct.new_zeros(shape).index_put(index, correct).flatten(1)
+        losses = marginal_likelihood(all_scores, all_correct)
+        best = all_correct.gather(1, all_scores.argmax(-1, keepdim=True)).float().sum()
+        return losses.sum() * micro_batch.scale, {"exact_match": float(best) * micro_batch.scale}
+
+    def save(self, folder: Path) -> None:
+        """Write the reader as a model folder."""
+        self.reader.save_pretrained(folder)
+
+    def _gold_row(self, example: TokenizedExample, choice: random.Random) -> tuple[Row, tuple[tuple[int, int], ...]]:
+        """The answering passage, cut to a window around a random one of its answers if it is too long."""
+        room = self.recipe.max_pieces - len(example.question_ids) - 3
+        first, last = choice.choice(example.spans)
+        excess = max(0, len(example.body_ids) - room)
+        begin = choice.randint(max(0, min(last + 1 - room, excess)), min(first, excess)) if excess else 0
+        row = self._row(example.question_ids, example.body_ids[begin : begin + room])
+        shift = row.body_start - begin
+        inside = ((s + shift, e + shift) for s, e in example.spans if s >= begin and e + shift < row.body_end)
+        return row, tuple(inside)
+
+    def _row(self, question_ids: list[int], body_ids: list[int]) -> Row:
+        return self._builder.reader(question_ids, body_ids, self.recipe.max_pieces)
+
+    def _groups(self, questions: list[list[tuple[Row, tuple[tuple[int, int], ...]]]]) -> Iterator[list[list[tuple[Row, tuple[tuple[int, int], ...]]]]]:
+        group: list[list[tuple[Row, tuple[tuple[int, int], ...]]]] = []
+        for rows in questions:
+            if group and sum(map(len, group)) + len(rows) > self.recipe.micro_rows:
+                yield group
+                group = []
+            group.append(rows)
+        yield group
+
+    def _collate(self, questions: list[list[tuple[Row, tuple[tuple[int, int], ...]]]]) -> ReadingRows:
+        flat = [(row, spans, q, p) for q, rows in enumerate(questions) for p, (row, spans) in enumerate(rows)]
+        most = max(1, max(len(spans) for _, spans, _, _ in flat))
+        starts, ends = (torch.full((len(flat), most), -1) for _ in range(2))
+        for number, (_, spans, _, _) in enumerate(flat):
+            for place, (first, last) in enumerate(spans):
+                starts[number, place], ends[number, place] = first, last
+        return ReadingRows(
+            self._builder.pad([row for row, *_ in flat]),
+            starts,
+            ends,
+            torch.tensor([q for *_, q, _ in flat]),
+            torch.tensor([p for *_, p in flat]),
+            1.0 / self.recipe.batch_questions,
+        )

@@ -1,0 +1,155 @@
+"""Reading examples as training data: where they come from, which part is kept aside, and how a step draws them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from realm.artifacts import sha256_of_text
+from realm.corpus.questions import read_reading_examples
+from realm.errors import RecipeError
+from realm.features.spans import pieces_of_characters
+from realm.records import ReadingExample
+from realm.text.pieces import PieceTokenizer
+
+
+@dataclass(frozen=True)
+class TokenizedExample:
+    """A reading example in word pieces.
+
+    Attributes:
+        question_ids: Pieces of the question.
+        title_ids: Pieces of the passage's title.
+        body_ids: Pieces of the passage.
+        spans: First and last piece (inclusive) of each distinct answer.
+        passage: Number of the passage; examples about the same one share it.
+        title: Title of the passage, which marks passages of one document.
+    """
+
+    question_ids: list[int]
+    title_ids: list[int]
+    body_ids: list[int]
+    spans: tuple[tuple[int, int], ...]
+    passage: int
+    title: str
+
+
+def is_kept_aside(title: str, one_in: int) -> bool:
+    """Whether a document is kept out of training: about one title in `one_in`, by digest; none if 0."""
+    return one_in > 0 and int(sha256_of_text(title)[:8], 16) % one_in == 0
+
+
+def split_paths(items: Sequence[str]) -> list[tuple[Path, int, float]]:
+    """Parse sources of a recipe: `path`, optionally `;keep_aside=N` and `;share=F`."""
+    sources = []
+    for item in items:
+        path, *options = item.split(";")
+        values = dict(option.split("=", 1) for option in options)
+        try:
+            sources.append((Path(path), int(values.pop("keep_aside", "0")), float(values.pop("share", "1"))))
+        except ValueError as exc:
+            raise RecipeError(f"{item!r}: keep_aside takes a whole number and share a number.") from exc
+        if values:
+            raise RecipeError(f"{item!r}: unknown option {next(iter(values))!r}; expected keep_aside or share.")
+    return sources
+
+
+def tokenize_examples(
+    examples: Sequence[ReadingExample], tokenizer: PieceTokenizer, passages: dict[str, int]
+) -> Iterator[TokenizedExample]:
+    """Word pieces and answer spans of examples; those whose answer no piece covers are left out.
+
+    Args:
+        examples: The examples.
+        tokenizer: Of the model.
+        passages: Numbers of passages seen so far; extended in place.
+    """
+    questions = tokenizer.encode_batch([example.question.text for example in examples])
+    titles = tokenizer.encode_batch([example.title for example in examples])
+    contexts = tokenizer.encode_batch([example.context for example in examples])
+    for example, question, title, context in zip(examples, questions, titles, contexts, strict=True):
+        spans = {
+            span
+            for start, answer in zip(example.answer_starts, example.question.answers, strict=True)
+            if (span := pieces_of_characters(context.offsets, start, start + len(answer))) is not None
+        }
+        if spans:
+            yield TokenizedExample(
+                question.ids,
+                title.ids,
+                context.ids,
+                tuple(sorted(spans)),
+                passages.setdefault(example.context, len(passages)),
+                example.title,
+            )
+
+
+class ReadingPool:
+    """Examples of several sources, drawn by share; a draw is a function of (seed, step).
+
+    Args:
+        sources: As in a recipe; see `split_paths`.
+        tokenizer: Of the model.
+        seed: Of all draws.
+
+    Raises:
+        RecipeError: A source has no usable example.
+        SourceError: A source cannot be read.
+    """
+
+    def __init__(self, sources: Sequence[str], tokenizer: PieceTokenizer, seed: int) -> None:
+        self.passages: dict[str, int] = {}
+        self._seed = seed
+        self.groups: list[list[TokenizedExample]] = []
+        self._shares: list[float] = []
+        for path, keep_aside, share in split_paths(sources):
+            examples = [e for e in read_reading_examples(path) if not is_kept_aside(e.title, keep_aside)]
+            group = list(tokenize_examples(examples, tokenizer, self.passages))
+            if not group:
+                raise RecipeError(f"{path} has no reading example to train on.")
+            self.groups.append(group)
+            self._shares.append(share)
+        self.bodies: list[list[int]] = [[] for _ in self.passages]
+        self._passages_of_title: dict[str, set[int]] = {}
+        for example in (example for group in self.groups for example in group):
+            self.bodies[example.passage] = example.body_ids
+            self._passages_of_title.setdefault(example.title, set()).add(example.passage)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.groups))
+
+    def draw(self, step: int, count: int) -> list[TokenizedExample]:
+        """The examples of a step: each source by its share, without repetition within an epoch of the source."""
+        drawn: list[TokenizedExample] = []
+        total = sum(self._shares)
+        for number, (group, share) in enumerate(zip(self.groups, self._shares, strict=True)):
+            due = round(count * sum(self._shares[: number + 1]) / total) - round(
+                count * sum(self._shares[:number]) / total
+            )
+            drawn += (self._at(group, number, step * due + place) for place in range(due))
+        return drawn
+
+    def other_passage(self, example: TokenizedExample, choice: random.Random) -> list[int] | None:
+        """Pieces of another passage of the same document that lacks the answer's pieces, if there is one."""
+        others = sorted(self._passages_of_title[example.title] - {example.passage})
+        choice.shuffle(others)
+        answers = [example.body_ids[first : last + 1] for first, last in example.spans]
+        return next((self.bodies[o] for o in others if not any(_contains(self.bodies[o], a) for a in answers)), None)
+
+    def _at(self, group: list[TokenizedExample], number: int, position: int) -> TokenizedExample:
+        epoch, place = divmod(position, len(group))
+        return group[self._order(number, len(group), epoch)[place]]
+
+    def _order(self, number: int, length: int, epoch: int) -> list[int]:
+        key = (number, epoch)
+        if getattr(self, "_cached_key", None) != key:
+            self._cached_key = key
+            self._cached_order = list(range(length))
+            random.Random(f"{self._seed} {number} {epoch}").shuffle(self._cached_order)
+        return self._cached_order
+
+
+def _contains(pieces: Sequence[int], part: Sequence[int]) -> bool:
+    return any(pieces[i : i + len(part)] == part for i in range(len(pieces) - len(part) + 1))

@@ -1,0 +1,125 @@
+"""Warm starts: a BERT-family encoder as trunk, and closed-form weights that make an added layer useful at once."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from realm.errors import ModelError
+from realm.models.configuration import RealmConfig
+from realm.models.embedder import RealmEmbedder
+from realm.models.trunk import RealmBertModel, RealmLayer
+
+_CONFIG_KEYS = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size",
+    "initializer_range", "layer_norm_eps", "pad_token_id",
+)  # fmt: skip
+
+MEAN_GAIN = 20.0
+"""How much louder the mean is than [CLS]'s own state in the pooling layer."""
+POOLER_SLOPE = 0.1
+"""Keeps the pooler's tanh in its straight part."""
+
+
+def config_from_bert(folder: Path, extra_layers: int, **overrides: Any) -> RealmConfig:
+    """RealmConfig of a BERT folder's sizes, with `extra_layers` more layers on top."""
+    values = _bert_config(folder)
+    sizes = {key: values[key] for key in _CONFIG_KEYS if key in values}
+    sizes["num_hidden_layers"] += extra_layers
+    return RealmConfig(**{**sizes, **overrides})
+
+
+def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
+    """Copy a BERT folder's embeddings and layers into the lower layers of a trunk.
+
+    Raises:
+        ModelError: There is no `model.safetensors`, or its shapes do not fit.
+    """
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise ModelError(f"No trunk at {path}: expected a BERT folder with config.json and model.safetensors.")
+    weights = {key.removeprefix("bert."): value.float() for key, value in load_file(path).items()}
+    wanted = trunk.state_dict()
+    usable = {key: value for key, value in weights.items() if key in wanted}
+    layers = int(_bert_config(folder)["num_hidden_layers"])
+    expected = {
+        key
+        for key in wanted
+        if key.startswith("embeddings.") or (key.startswith("encoder.layer.") and int(key.split(".")[2]) < layers)
+    }
+    if not_filled := sorted(expected - usable.keys()):
+        raise ModelError(f"{path} does not fill the trunk: {', '.join(not_filled[:3])} and {len(not_filled)} in all.")
+    trunk.load_state_dict(usable, strict=False)
+
+
+def identity_layer(layer: RealmLayer) -> None:
+    """Make a layer pass its input on (up to layer norm), so that training starts from the layer below."""
+    for dense in (layer.attention.output.dense, layer.output.dense):
+        nn.init.zeros_(dense.weight)
+        nn.init.zeros_(dense.bias)
+
+
+def mean_pooling_layer(layer: RealmLayer) -> None:
+    """Make a layer put the mean of its inputs into every position, [CLS] included.
+
+    Equal attention scores average the values; identity value and output maps leave the average as it is; the
+    gain drowns the residual. The feed-forward part starts silent.
+    """
+    identity_layer(layer)
+    attention = layer.attention
+    for dense in (attention.self.query, attention.self.key):
+        nn.init.zeros_(dense.weight)
+        nn.init.zeros_(dense.bias)
+    nn.init.eye_(attention.self.value.weight)
+    nn.init.zeros_(attention.self.value.bias)
+    with torch.no_grad():
+        attention.output.dense.weight.copy_(MEAN_GAIN * torch.eye(attention.output.dense.out_features))
+
+
+def principal_projection(embedder: RealmEmbedder, means: Tensor, score_scale: float) -> None:
+    """Set pooler and projection to the leading principal components of mean-pooled states.
+
+    Afterwards question . block is about `score_scale` times their cosine similarity.
+
+    Args:
+        embedder: Its last layer is a `mean_pooling_layer`.
+        means: Mean-pooled trunk states of sample texts, (texts, hidden), more texts than dimensions.
+        score_scale: Inner product of a vector with itself.
+    """
+    unit = nn.functional.normalize(means.float(), dim=-1)
+    center = unit.mean(0)
+    dims = embedder.config.retriever_proj_size
+    components = torch.linalg.svd(unit - center, full_matrices=False).Vh[:dims]
+    hidden = embedder.config.hidden_size
+    # The pooling layer's layer norm gives vectors of length sqrt(hidden) where the mean-pooled ones had length 1.
+    length = math.sqrt(hidden)
+    with torch.no_grad():
+        embedder.realm.pooler.dense.weight.copy_(POOLER_SLOPE * torch.eye(hidden))
+        embedder.realm.pooler.dense.bias.zero_()
+        embedder.cls.dense.weight.copy_(components / POOLER_SLOPE)
+        embedder.cls.dense.bias.copy_(-length * components @ center)
+        embedder.cls.LayerNorm.weight.fill_(math.sqrt(score_scale / dims))
+        embedder.cls.LayerNorm.bias.zero_()
+
+
+def freeze_below(trunk: RealmBertModel, first_trained_layer: int) -> None:
+    """Take embeddings and the layers below `first_trained_layer` out of training."""
+    frozen: list[nn.Module] = [trunk.embeddings, *trunk.encoder.layer[:first_trained_layer]]
+    for module in frozen:
+        for parameter in module.parameters():
+            parameter.requires_grad = False
+
+
+def _bert_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(f"No config.json in {folder}: expected a BERT folder.")
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
