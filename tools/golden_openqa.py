@@ -33,6 +33,7 @@ Red cats, blue dogs, green foxes. | The star is over the moon | The queen's book
 | A castle by the sea, a house by the river, a park by the castle, a tree in the park, a cat under the tree.
 | zebra quagga okapi | The moon, the star, the night. | MADE of CHEESE | the big red book | A mat."""
 RECORDS = [" ".join(text.split()) for text in _RECORDS.split("|")]
+_QUESTION_IS_CUT = ("cut", "question_cut_too")
 QUESTIONS = {"short": "where is the cat?", "long": "who found the old book under the tree by the castle?"}
 
 
@@ -130,6 +131,7 @@ def _write_retriever(folder: Path, tokenizer: Any) -> None:
         ("nothing_found", [1, 2], "short", ["queen"], None),
         ("no_answers_given", [1, 2], "short", None, None),
         ("empty_answers", [1, 2], "short", [], None),
+        ("block_cut", [24, 9, 0], "short", ["cat", "sea"], 16),
         ("cut", [24, 9, 0], "long", ["cat", "tree"], 20),
         ("question_cut_too", [24, 9, 0], "long", ["cat", "sea", "house"], 16),
         ("unknown_words", [25, 27], "short", ["made of cheese"], None),
@@ -137,14 +139,37 @@ def _write_retriever(folder: Path, tokenizer: Any) -> None:
         question_ids = tokenizer([QUESTIONS[question]], return_tensors="pt").input_ids
         answer_ids = None if answers is None else _answers(tokenizer, answers) if answers else []
         result = retriever(torch.tensor(chosen), question_ids, answer_ids, max_length=longest)
-        inputs = {
-            "block_ids": chosen,
-            "question_ids": question_ids.tolist(),
-            "answer_ids": answer_ids,
-            "max_length": longest,
-        }
-        found = {name: value.tolist() for name, value in result[3].items()}
-        positions = {"has_answers": result[0], "start_pos": result[1], "end_pos": result[2]}
-        calls.append({"name": name, "inputs": inputs, "outputs": positions | {"concat_inputs": found}})
+        inputs = {"block_ids": chosen, "question_ids": question_ids.tolist()}
+        inputs |= {"answer_ids": answer_ids, "max_length": longest}
+        call = {"name": name, "inputs": inputs, "outputs": _plain(result)}
+        if name in _QUESTION_IS_CUT:
+            call["outputs_of_only_second"] = _plain(_only_second(retriever, inputs))
+        calls.append(call)
+    target = folder / "retriever"
+    target.mkdir()
+    retriever.save_pretrained(target)
     head = {"made_with": versions(), "records": RECORDS, "vocabulary": "vocabularies/corpus.txt"}
     write_json(folder / "texts" / "retriever.json", {**head, "calls": calls})
+
+
+def _only_second(retriever: Any, inputs: dict[str, Any]) -> Any:
+    """What 4.37.2 would return if it cut only the block: its tokenizer and its answer search, put together anew."""
+    tokenizer = retriever.tokenizer
+    question = tokenizer.decode(inputs["question_ids"][0], skip_special_tokens=True)
+    encoded = tokenizer(
+        [question] * len(inputs["block_ids"]),
+        [RECORDS[number] for number in inputs["block_ids"]],
+        padding=True,
+        truncation="only_second",
+        return_special_tokens_mask=True,
+        max_length=inputs["max_length"],
+        return_tensors="pt",
+    )
+    return (*retriever.block_has_answer(encoded, inputs["answer_ids"]), encoded)
+
+
+def _plain(result: Any) -> dict[str, Any]:
+    """The four results of a retriever as JSON values."""
+    has_answers, starts, ends, encoded = result
+    columns = {name: value.tolist() for name, value in encoded.items()}
+    return {"has_answers": has_answers, "start_pos": starts, "end_pos": ends, "concat_inputs": columns}

@@ -5,6 +5,7 @@ What the slow and the fast class give is kept once where they agree, and under b
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,10 @@ def write(folder: Path) -> None:
     for name in ("default", "cased", "never_split"):
         for kind in ("slow", "fast") if name not in _SLOW_ONLY else ("slow",):
             _tokenizer(folder, kind, _OPTIONS[name]).save_pretrained(folder / "tokenizers" / f"{kind}_{name}")
-    config = old_library().RealmConfig()
-    changed = config.to_diff_dict()
-    write_json(
-        folder / "texts" / "configuration.json",
-        {"made_with": versions(), "all": config.to_dict(), "diff": changed},
-    )
+    config = old_library().RealmConfig
+    order = [name for name in inspect.signature(config).parameters if name != "kwargs"]
+    values = {"made_with": versions(), "all": config().to_dict(), "order": order}
+    write_json(folder / "texts" / "configuration.json", values)
 
 
 def _tokenizer(folder: Path, kind: str, options: dict[str, Any], vocabulary: str = "text.txt") -> Any:

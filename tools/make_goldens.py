@@ -13,6 +13,7 @@ What is written, all of it tiny and from fixed seeds:
     weights_sharded/gelu/openqa/   the same weights as safetensors in several pieces, with their index
     vocabularies/                  the word pieces, with LF and with CRLF line ends
     networks/<kind>_<config>.{json,safetensors}   calls of the four networks and of RealmForOpenQA
+    tokenizers/<class>_<options>/, retriever/      folders as 4.37.2 saves them
     texts/{tokenizers,retriever,configuration}.json
 
 Reading order: golden_store (how a call is recorded), golden_weights, golden_networks, golden_openqa,

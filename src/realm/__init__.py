@@ -70,6 +70,10 @@ _HOMES = {
     "RealmTokenizerFast": "realm.text.tokenization",
 }
 
+_AUTO = "realm.features.auto"
+"""Lets transformers' Auto classes know realm; imported together with the first of these homes."""
+_HOMES_KNOWN_TO_AUTO = ("realm.models.", "realm.text.", "realm.openqa.")
+
 # Hidden from type checkers: they would take a module with `__getattr__` to have every name there is.
 if not TYPE_CHECKING:
 
@@ -77,6 +81,8 @@ if not TYPE_CHECKING:
         """Load a public name from its home, once."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if _HOMES[name].startswith(_HOMES_KNOWN_TO_AUTO):
+            import_module(_AUTO)
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value

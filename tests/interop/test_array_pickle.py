@@ -1,4 +1,4 @@
-"""Pickles of arrays: those of numpy are read, hostile ones are refused by name, and nothing of them is run."""
+"""Pickles of arrays: those of numpy are read; hostile ones are refused by name, and nothing is run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Whether a passage holds an answer: the test behind retrieval metrics and behind the supervision of fine-tuning.
+"""Whether a passage holds an answer: the test behind retrieval metrics and behind the supervision of
+fine-tuning.
 
-Knows texts only. Read `contains_answer` first. The pattern for an answer is made once and kept, so that testing one
-question against thousands of blocks costs little more than searching them.
+Knows texts only. Read `contains_answer` first. The pattern for an answer is made once and kept, so that
+testing one question against thousands of blocks costs little more than searching them.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
 
-# A letter, digit or combining mark makes words; a sign stands for itself; white space and control characters separate.
+# A letter, digit or combining mark makes words; a sign stands for itself; white space and control characters
+# separate.
 _WORD = r"\p{L}\p{N}\p{M}"
 _TOKEN = rf"[{_WORD}]+|[^\p{{Z}}\p{{C}}{_WORD}]"
 _GAP = r"[\p{Z}\p{C}]*"
 
 
-def contains_answer(text: str, answers: Sequence[str], answer_type: Literal["string", "regex"] = "string") -> bool:
+def contains_answer(
+    text: str, answers: Sequence[str], answer_type: Literal["string", "regex"] = "string"
+) -> bool:
     """Whether any of `answers` occurs in `text`.
 
-    A string occurs if its tokens (words, and single signs) stand in the text in that order with nothing but white space
-    between, in lower case and after canonical decomposition. A regular expression occurs if it is found anywhere, ignoring
-    case, `^` and `$` at line borders, both sides canonically decomposed.
+    A string occurs if its tokens (words, and single signs) stand in the text in that order with nothing but
+    white space between, in lower case and after canonical decomposition. A regular expression occurs if it is
+    found anywhere, ignoring case, `^` and `$` at line borders, both sides canonically decomposed.
 
     Args:
         text: The passage, verbatim.
@@ -43,8 +47,8 @@ def contains_answer(text: str, answers: Sequence[str], answer_type: Literal["str
 def _token_pattern(answers: tuple[str, ...]) -> Any:
     """One pattern for all answers, over lower-case decomposed text; None if no answer has a token.
 
-    Finding it is the same as finding the answer's tokens in the text's: a word must end where its letters end, a sign is a
-    token wherever it stands, and between tokens only separators may stand.
+    Finding it is the same as finding the answer's tokens in the text's: a word must end where its letters
+    end, a sign is a token wherever it stands, and between tokens only separators may stand.
     """
     import regex
 
@@ -69,7 +73,9 @@ def _expressions(answers: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     found = []
     for answer in answers:
         try:
-            found.append(re.compile(unicodedata.normalize("NFD", answer), re.IGNORECASE | re.UNICODE | re.MULTILINE))
+            found.append(
+                re.compile(unicodedata.normalize("NFD", answer), re.IGNORECASE | re.UNICODE | re.MULTILINE)
+            )
         except (re.error, OverflowError, RecursionError):
             continue
     return tuple(found)

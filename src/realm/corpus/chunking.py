@@ -1,8 +1,9 @@
 """Documents cut into blocks: whole sentences, packed until the next would be too much for the model.
 
-    text ──sentence_spans──> sentences ──WordPieces──> pieces of each ──_Packer──> blocks of at most 288 pieces
+    text ──sentence_spans──> sentences ──WordPieces──> pieces of each ──_Packer──> blocks of up to 288 pieces
 
-Knows sentences and word pieces, not where documents come from or where blocks go. Read `chunk_documents` first.
+Knows sentences and word pieces, not where documents come from or where blocks go. Read `chunk_documents`
+first.
 """
 
 from __future__ import annotations
@@ -57,9 +58,10 @@ def chunk_documents(
 ) -> Iterator[ChunkedDocument]:
     """Cut documents into blocks of whole sentences.
 
-    Sentences are added while `3 + pieces(title) + pieces(block) <= max_pieces`. A sentence that is too long by itself begins a
-    block and is cut between words; a single word that is too long is cut between characters. Nothing is dropped, and
-    `token_ids` of a block are exactly what the tokenizer makes of its `text`.
+    Sentences are added while `3 + pieces(title) + pieces(block) <= max_pieces`. A sentence that is too long
+    by itself begins a block and is cut between words; a single word that is too long is cut between
+    characters. Nothing is dropped, and `token_ids` of a block are exactly what the tokenizer makes of its
+    `text`.
 
     Args:
         documents: In any order; consumed as blocks are asked for.
@@ -71,9 +73,9 @@ def chunk_documents(
         The documents in their order, each with its blocks. A document of white space has none.
 
     Source: google-research `language/orqa/preprocessing/wiki_preprocessor.py`.
-    Differs: blocks are verbatim slices of the document, line breaks included, where ORQA joins sentences by single spaces; a
-        sentence over the limit is cut here, where ORQA leaves that to the encoder, which drops the rest; a title takes at most
-        half of the room.
+    Differs: blocks are verbatim slices of the document, line breaks included, where ORQA joins sentences by
+        single spaces; a sentence over the limit is cut here, where ORQA leaves that to the encoder, which
+        drops the rest; a title takes at most half of the room.
     """
     if max_pieces < _MIN_PIECES:
         raise ValueError(f"max_pieces is {max_pieces}; a block needs room for at least {_MIN_PIECES}")
@@ -114,7 +116,7 @@ def _chunk_batch(batch: list[Document], pieces: WordPieces, max_pieces: int) -> 
 
 def _pieces_of_texts(texts: list[str], pieces: WordPieces) -> list[bytes]:
     """Pieces of every text; the new words of all of them are tokenised together."""
-    found = []
+    found: list[bytes] = []
     waiting: list[tuple[int, list[str]]] = []
     for text in texts:
         words = word_splitter(text)(text)

@@ -1,8 +1,8 @@
 """JSON lines from disk: plain, gzip or Zstandard, one record at a time, in bounded memory.
 
-Knows files and JSON, not what a record means: `readers` and `questions` say that, in a function from `Record` to noun.
-Read `read_records` first. Everything that can be wrong with a line is a `BadRecord`, which either stops the run as a
-`SourceError` or is counted in a `SkipReport`.
+Knows files and JSON, not what a record means: `readers` and `questions` say that, in a function from `Record`
+to noun. Read `read_records` first. Everything that can be wrong with a line is a `BadRecord`, which either
+stops the run as a `SourceError` or is counted in a `SkipReport`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
-from realm.corpus.skips import SkipReport
+from realm.corpus.fields import kind_of
+from realm.corpus.skips import BadRecord, Skipper
 from realm.errors import SourceError
 
 MAX_RECORD_BYTES = 64 << 20
@@ -25,15 +26,6 @@ _BUFFER_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 T = TypeVar("T")
-
-
-class BadRecord(Exception):
-    """One record cannot be used. `reason` is the word it is counted under, `problem` says what is wrong with it."""
-
-    def __init__(self, reason: str, problem: str) -> None:
-        super().__init__(problem)
-        self.reason = reason
-        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +43,22 @@ class Record:
     default_id: str
 
 
-class Skipper:
-    """Decides what a bad record does: stop the run, or be counted and left out."""
-
-    def __init__(self, skip_bad: bool, report: SkipReport | None) -> None:
-        self.skip_bad = skip_bad
-        self.report = SkipReport() if report is None else report
-
-    def handle(self, place: str, bad: BadRecord) -> None:
-        """Count the bad record at `place`.
-
-        Raises:
-            SourceError: Bad records are not to be skipped.
-        """
-        message = f"{place}: {bad.problem}"
-        if not self.skip_bad:
-            raise SourceError(message) from bad
-        self.report.add(bad.reason, message)
-
-
 def read_records(
     path: Path, convert: Callable[[Record], T], skipper: Skipper, *, name: str | None = None
 ) -> Iterator[T]:
     """Read a file of JSON lines and convert every record.
 
     Args:
-        path: A file ending in one of `JSON_LINES_SUFFIXES`; the ending names the compression. Blank lines are passed over.
+        path: A file ending in one of `JSON_LINES_SUFFIXES`; the ending names the compression. Blank lines are
+            passed over.
         convert: Makes the wanted noun of a record, or raises `BadRecord`.
         skipper: What to do with a line that is no record, or that `convert` refuses.
         name: What default ids begin with. The file's name unless given.
 
     Raises:
-        SourceError: The file is missing or unreadable, or, unless bad records are skipped: a line is not UTF-8, not a JSON
-            object, longer than 64 MiB, or refused by `convert`; or the compressed stream breaks off.
+        SourceError: The file is missing or unreadable, or, unless bad records are skipped: a line is not
+            UTF-8, not a JSON object, longer than 64 MiB, or refused by `convert`; or the compressed stream
+            breaks off.
     """
     name = path.name if name is None else name
     for number, offset, line in _numbered_lines(path):
@@ -100,75 +75,8 @@ def read_records(
         yield noun
 
 
-class UniqueIds:
-    """The ids seen in one run."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def claim(self, id: str) -> None:
-        """Note that `id` is taken.
-
-        Raises:
-            BadRecord: It was taken before.
-        """
-        if id in self._seen:
-            raise BadRecord("duplicate_id", f'the id "{id}" stands for an earlier record already; ids must be unique')
-        self._seen.add(id)
-
-
-def require_text(fields: dict[str, Any], key: str, reason: str) -> str:
-    """The string under `key`, which must hold at least one visible character and be valid Unicode.
-
-    Raises:
-        BadRecord: It is missing, not a string, blank, or has half of a surrogate pair; counted as `reason`.
-    """
-    value = fields.get(key)
-    if not isinstance(value, str):
-        found = "is missing" if key not in fields else f"is {_kind(value)}"
-        raise BadRecord(reason, f'"{key}" {found}; it must be a string')
-    if not value or value.isspace():
-        raise BadRecord(reason, f'"{key}" is empty; it must hold text')
-    return require_unicode(value, key, reason)
-
-
-def optional_text(fields: dict[str, Any], key: str, reason: str) -> str:
-    """The string under `key`, or "" where it is missing or null."""
-    value = fields.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise BadRecord(reason, f'"{key}" is {_kind(value)}; it must be a string')
-    return require_unicode(value, key, reason)
-
-
-def require_unicode(value: str, key: str, reason: str) -> str:
-    """`value` itself; JSON can spell half of a surrogate pair, which no file and no tokenizer can hold."""
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as exc:
-        raise BadRecord(reason, f'"{key}" has half of a surrogate pair at character {exc.start}') from exc
-    return value
-
-
-def record_id(record: Record) -> str:
-    """The record's `id` as a string; `<file name>:<line>` where it is missing or null.
-
-    Raises:
-        BadRecord: It is neither a string nor a whole number, or it is blank.
-    """
-    value = record.fields.get("id")
-    if value is None:
-        return record.default_id
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise BadRecord("bad_id", f'"id" is {_kind(value)}; it must be a string or a whole number')
-    return require_text(record.fields, "id", "bad_id")
-
-
 def _numbered_lines(path: Path) -> Iterator[tuple[int, int, bytes | BadRecord]]:
-    """Lines, or what is wrong with them, with their number (from 1) and first byte's offset in the uncompressed file."""
+    """Number (from 1), offset of the first byte (uncompressed) and bytes of a line, or what is wrong."""
     number, offset = 0, 0
     with open_source(path) as file:
         while True:
@@ -188,7 +96,7 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, int, bytes | BadRecord]]:
             offset += size_bytes
 
 
-def _skip_line(file: io.BufferedReader) -> int:
+def _skip_line(file: BinaryIO) -> int:
     """Read on to the end of the line; how many bytes that took."""
     skipped_bytes = 0
     while part := file.readline(_BUFFER_BYTES):
@@ -203,13 +111,14 @@ def _too_long(size_bytes: int) -> BadRecord:
     return BadRecord("too_long", f"a record of {size_bytes:,} bytes; at most {limit} MiB are read: split it")
 
 
-def open_source(path: Path) -> io.BufferedReader:
+def open_source(path: Path) -> BinaryIO:
     """Open a file for reading bytes, decompressed where its name ends in .gz or .zst.
 
     Raises:
         SourceError: It is missing or cannot be opened.
 
-    Differs: pyarrow decompresses, since Python's zstandard reader takes a stream that was cut off for a complete one.
+    Differs: pyarrow decompresses, since Python's zstandard reader takes a stream that was cut off for a
+        complete one.
     """
     try:
         compression = _COMPRESSIONS.get(path.suffix.lower())
@@ -238,7 +147,8 @@ def decode(data: bytes, offset: int) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise BadRecord(
-            "not_utf8", f"not UTF-8: byte 0x{data[exc.start]:02x} at offset {offset + exc.start:,} of the file"
+            "not_utf8",
+            f"not UTF-8: byte 0x{data[exc.start]:02x} at offset {offset + exc.start:,} of the file",
         ) from exc
 
 
@@ -248,7 +158,7 @@ def _parse(data: bytes, offset: int) -> dict[str, Any]:
     except (ValueError, RecursionError) as exc:
         raise BadRecord("broken_json", f"broken JSON: {_one_line(exc)}") from exc
     if not isinstance(value, dict):
-        raise BadRecord("broken_json", f"the line is {_kind(value)}; it must be a JSON object")
+        raise BadRecord("broken_json", f"the line is {kind_of(value)}; it must be a JSON object")
     return value
 
 
@@ -256,11 +166,3 @@ def _one_line(exc: Exception) -> str:
     if isinstance(exc, json.JSONDecodeError):
         return f"{exc.msg} at column {exc.colno}"
     return "nested too deeply" if isinstance(exc, RecursionError) else str(exc)
-
-
-def _kind(value: object) -> str:
-    """What a JSON value is, in JSON's words."""
-    if value is None:
-        return "null"
-    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
-    return kinds[type(value)]

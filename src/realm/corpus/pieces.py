@@ -1,9 +1,9 @@
 """Word pieces for the corpus: the tokenizer is handed in, and sees each distinct word once.
 
-Knows that the pieces of a tokenizer of BERT's kind reach neither across white space nor across punctuation, which makes a
-text's pieces those of its words in a row; checks that of every tokenizer it gets. Knows no vocabulary and no network.
-Natural text repeats its words, so looking them up is several times faster than tokenising all of it.
-Read `WordPieces` first.
+Knows that the pieces of a tokenizer of BERT's kind reach neither across white space nor across punctuation,
+which makes a text's pieces those of its words in a row; checks that of every tokenizer it gets. Knows no
+vocabulary and no network. Natural text repeats its words, so looking them up is several times faster than
+tokenising all of it. Read `WordPieces` first.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from realm.errors import ModelError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# BERT's normaliser deletes control characters, form feeds among them, and so joins what stood on both sides of one: they are
-# white space to Python, but no word borders here.
+# BERT's normaliser deletes control characters, form feeds among them, and so joins what stood on both sides
+# of one: they are white space to Python, but no word borders here.
 _SPACE = " \t\n\r\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _NO_BORDER = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 WORD = re.compile(f"[^{_SPACE}]+")
@@ -36,14 +36,15 @@ class PieceTokenizer(Protocol):
     """What the corpus asks of a tokenizer."""
 
     def encode_batch(self, texts: list[str]) -> Sequence[tuple[Sequence[int], Sequence[tuple[int, int]]]]:
-        """Word-piece ids of every text, and the characters `[start, end)` each stands for; no special tokens, no cut."""
+        """Ids of every text's pieces, and the characters `[start, end)` of each; no special tokens."""
         ...
 
 
 class TokenizersPieces:
     """A `PieceTokenizer` over a tokenizer of the `tokenizers` library, which runs a batch on all cores.
 
-    Special tokens spelled out in a document (`[SEP]`) are text like any other: a document cannot write control tokens.
+    Special tokens spelled out in a document (`[SEP]`) are text like any other: a document cannot write
+    control tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -67,14 +68,17 @@ def word_splitter(text: str) -> Callable[[str], list[str]]:
 class WordPieces:
     """Looks up the pieces of words, and has those tokenised that it has not met.
 
-    Pieces are handed out as `bytes` of native 16-bit ids, which join and measure quickly: see `count` and `ids`.
+    Pieces are handed out as `bytes` of native 16-bit ids, which join and measure quickly: see `count` and
+    `ids`.
     """
 
     def __init__(self, tokenizer: PieceTokenizer, *, max_words: int = 1_000_000) -> None:
-        """Hold `tokenizer`, and remember up to `max_words` words and as many parts of words (some 150 bytes each).
+        """Hold `tokenizer`, and remember up to `max_words` words and as many parts of words (some 150 bytes
+        each).
 
         Raises:
-            ModelError: The tokenizer's pieces reach across white space or punctuation, or its ids do not fit 16 bits.
+            ModelError: The tokenizer's pieces reach across white space or punctuation, or its ids do not fit
+                16 bits.
         """
         self._tokenizer = tokenizer
         self._max_words = max_words
@@ -84,8 +88,8 @@ class WordPieces:
         self.learn(words)
         if self.look_up(words) != _pack(tokenizer.encode_batch([_PROBE])[0][0]):
             raise ModelError(
-                "this tokenizer's pieces reach across white space or punctuation, or it adds special tokens; blocks are cut with "
-                "a tokenizer of BERT's kind that adds none"
+                "this tokenizer's pieces reach across white space or punctuation, or it adds special tokens; "
+                "blocks are cut with a tokenizer of BERT's kind that adds none"
             )
 
     def look_up(self, words: Iterable[str]) -> bytes | None:
@@ -108,7 +112,7 @@ class WordPieces:
             self._words[word] = b"".join([self._parts[part] for part in parts])
 
     def _learn_parts(self, parts: list[str]) -> None:
-        """Tokenise parts, many in one text, which is cheaper than one text each; offsets tell whose pieces are whose."""
+        """Tokenise parts, many in one text, which is cheaper than one text each; offsets tell them apart."""
         groups = [parts[start : start + _PARTS_PER_TEXT] for start in range(0, len(parts), _PARTS_PER_TEXT)]
         encodings = self._tokenizer.encode_batch([" ".join(group) for group in groups])
         for group, (piece_ids, offsets) in zip(groups, encodings, strict=True):
@@ -123,7 +127,8 @@ class WordPieces:
         """Cut a word of too many pieces between characters.
 
         Returns:
-            Start, end and pieces of parts that make up the word. Each has at most `max_pieces`, tokenised by itself.
+            Start, end and pieces of parts that make up the word. Each has at most `max_pieces`, tokenised by
+            itself.
         """
         cuts = []
         start = 0
@@ -131,7 +136,8 @@ class WordPieces:
             end = len(word)
             piece_ids, offsets = self._tokenizer.encode_batch([word[start:end]])[0]
             while len(piece_ids) > max_pieces and end > start + 1:
-                # By itself, what was the start of a word may have more pieces than it had there: then try fewer characters.
+                # By itself, what was the start of a word may have more pieces than it had there: then try
+                # fewer characters.
                 end = start + max(1, min(offsets[max_pieces][0], end - start - 1))
                 piece_ids, offsets = self._tokenizer.encode_batch([word[start:end]])[0]
             cuts.append((start, end, _pack(piece_ids)))
@@ -153,4 +159,6 @@ def _pack(piece_ids: Sequence[int]) -> bytes:
     try:
         return array("H", piece_ids).tobytes()
     except OverflowError as exc:
-        raise ModelError(f"word-piece id {max(piece_ids):,} is over 65,535: vocabularies of up to 65,536 pieces fit") from exc
+        raise ModelError(
+            f"word-piece id {max(piece_ids):,} is over 65,535: vocabularies of up to 65,536 pieces fit"
+        ) from exc

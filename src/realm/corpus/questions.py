@@ -9,38 +9,33 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from realm.corpus.lines import (
-    JSON_LINES_SUFFIXES,
-    BadRecord,
-    Record,
-    Skipper,
-    UniqueIds,
-    optional_text,
-    read_records,
-    record_id,
-    require_text,
-    require_unicode,
-)
-from realm.corpus.skips import SkipReport
+from realm.corpus.fields import optional_text, record_id, require_text, require_unicode
+from realm.corpus.lines import JSON_LINES_SUFFIXES, Record, read_records
+from realm.corpus.skips import BadRecord, Skipper, SkipReport, UniqueIds
 from realm.errors import SourceError
 from realm.records import Question, ReadingExample
 
 T = TypeVar("T", Question, ReadingExample)
 
 
-def read_questions(path: Path, *, skip_bad: bool = False, report: SkipReport | None = None) -> Iterator[Question]:
+def read_questions(
+    path: Path, *, skip_bad: bool = False, report: SkipReport | None = None
+) -> Iterator[Question]:
     """Read questions, one JSON object a line.
 
-    A line has `question`, and optionally `id` (otherwise `<file name>:<line>`), `answers` (a list of texts; without it the
-    question has no reference) and `answer_type` (`"string"`, or `"regex"` where answers are regular expressions).
+    A line has `question`, and optionally `id` (otherwise `<file name>:<line>`), `answers` (a list of texts;
+    without it the question has no reference) and `answer_type` (`"string"`, or `"regex"` where answers are
+    regular expressions).
 
     Args:
         path: A file ending in .jsonl, .jsonl.zst or .jsonl.gz.
-        skip_bad: Leave out lines that cannot be used and count them in `report`, where otherwise the first one stops the run.
+        skip_bad: Leave out lines that cannot be used and count them in `report`, where otherwise the first
+            one stops the run.
         report: Where to count.
 
     Raises:
-        SourceError: The file is missing or holds no question; or, unless `skip_bad`, a line is bad or an id occurs twice.
+        SourceError: The file is missing or holds no question; or, unless `skip_bad`, a line is bad or an id
+            occurs twice.
     """
     return _read(path, _question, lambda question: question.id, Skipper(skip_bad, report), "questions")
 
@@ -50,10 +45,12 @@ def read_reading_examples(
 ) -> Iterator[ReadingExample]:
     """Read questions with their passage, one JSON object a line.
 
-    A line has `question`, `context`, `answers` (a list of `{"text", "answer_start"}`, where the text stands in the context from
-    that character on; empty where the passage does not answer), and optionally `id` and `title`.
+    A line has `question`, `context`, `answers` (a list of `{"text", "answer_start"}`, where the text stands
+    in the context from that character on; empty where the passage does not answer), and optionally `id` and
+    `title`.
 
-    Args and errors are those of `read_questions`; an answer that does not stand where it says is a bad line, too.
+    Args and errors are those of `read_questions`; an answer that does not stand where it says is a bad line,
+    too.
     """
     skipper = Skipper(skip_bad, report)
     return _read(path, _reading_example, lambda example: example.question.id, skipper, "reading examples")
@@ -92,7 +89,7 @@ def _question(record: Record) -> Question:
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         raise BadRecord("bad_answers", '"answers" must be a list of strings')
     return Question(
-        id=record_id(record),
+        id=record_id(record.fields, record.default_id),
         text=require_text(record.fields, "question", "no_question"),
         answers=tuple(require_unicode(answer, "answers", "bad_answers") for answer in answers),
         answer_type=_answer_type(record.fields.get("answer_type", "string")),
@@ -114,7 +111,7 @@ def _reading_example(record: Record) -> ReadingExample:
         raise BadRecord("bad_answers", '"answers" must be a list of {"text", "answer_start"}')
     places = [_place(answer, context) for answer in found]
     question = Question(
-        id=record_id(record),
+        id=record_id(record.fields, record.default_id),
         text=require_text(record.fields, "question", "no_question"),
         answers=tuple(text for text, _ in places),
     )
@@ -127,7 +124,12 @@ def _place(answer: object, context: str) -> tuple[str, int]:
     text = answer.get("text") if isinstance(answer, dict) else None
     start = answer.get("answer_start") if isinstance(answer, dict) else None
     if not isinstance(text, str) or not text or not isinstance(start, int) or isinstance(start, bool):
-        raise BadRecord("bad_answers", 'an answer must have "text" (not empty) and "answer_start" (a whole number)')
+        raise BadRecord(
+            "bad_answers", 'an answer must have "text" (not empty) and "answer_start" (a whole number)'
+        )
     if start < 0 or context[start : start + len(text)] != text:
-        raise BadRecord("answer_misplaced", f'the answer "{text[:60]}" does not stand at character {start:,} of the context')
+        raise BadRecord(
+            "answer_misplaced",
+            f'the answer "{text[:60]}" does not stand at character {start:,} of the context',
+        )
     return text, start

@@ -1,7 +1,7 @@
 """Documents from files: JSON lines (plain, gzip, Zstandard), text, Markdown, and folders of them.
 
-Knows formats, not sentences or word pieces. Memory is bounded by one record, plus the ids seen (they must be unique).
-Read `read_documents` first, then one function per format.
+Knows formats, not sentences or word pieces. Memory is bounded by one record, plus the ids seen (they must be
+unique). Read `read_documents` first, then one function per format.
 """
 
 from __future__ import annotations
@@ -12,22 +12,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from realm.corpus.fields import optional_text, record_id, require_text, require_unicode
 from realm.corpus.lines import (
     JSON_LINES_SUFFIXES,
     MAX_RECORD_BYTES,
-    BadRecord,
     Record,
-    Skipper,
-    UniqueIds,
     decode,
     open_source,
-    optional_text,
     read_records,
-    record_id,
-    require_text,
-    require_unicode,
 )
-from realm.corpus.skips import SkipReport
+from realm.corpus.skips import BadRecord, Skipper, SkipReport, UniqueIds
 from realm.errors import SourceError
 from realm.records import Document
 
@@ -43,22 +37,27 @@ def read_documents(
 ) -> Iterator[Document]:
     """Read the documents of several files and folders, in a stable order.
 
-    A line of a JSON-lines file has `text` and, optionally, `id` (text or whole number, otherwise `<file name>:<line>`) and
-    `title`; its other texts, numbers and truth values become metadata. A text or Markdown file is one document: its id is the
-    file's name, or its path relative to the folder that was given; its title is the first heading, or the name made readable.
+    A line of a JSON-lines file has `text` and, optionally, `id` (text or whole number, otherwise `<file
+    name>:<line>`) and `title`; its other texts, numbers and truth values become metadata. A text or Markdown
+    file is one document: its id is the file's name, or its path relative to the folder that was given; its
+        title is the first heading, or the name made readable.
 
     Args:
-        sources: Files ending in one of `DOCUMENT_SUFFIXES`, and folders. A folder is searched to the bottom, in the order of its
-            relative paths; hidden files, hidden folders and files of other kinds are passed over.
-        skip_bad: Leave out records that cannot be used and count them in `report`, where otherwise the first one stops the run.
-        report: Where to count. Files of other kinds in a folder are counted too, as `other_kind`, whatever `skip_bad` is.
+        sources: Files ending in one of `DOCUMENT_SUFFIXES`, and folders. A folder is searched to the bottom,
+            in the order of its relative paths; hidden files, hidden folders and files of other kinds are
+            passed over.
+        skip_bad: Leave out records that cannot be used and count them in `report`, where otherwise the first
+            one stops the run.
+        report: Where to count. Files of other kinds in a folder are counted too, as `other_kind`, whatever
+            `skip_bad` is.
 
     Returns:
         An iterator that reads as it goes. Missing sources are reported before it starts.
 
     Raises:
-        SourceError: A source is missing, of another kind, or without a single document; or, unless `skip_bad`, a record is bad:
-            not UTF-8, broken JSON, without text, larger than 64 MiB, a second one of the same id, or its file breaks off.
+        SourceError: A source is missing, of another kind, or without a single document; or, unless
+            `skip_bad`, a record is bad: not UTF-8, broken JSON, without text, larger than 64 MiB, a second
+            one of the same id, or its file breaks off.
     """
     paths = [Path(source) for source in sources]
     for path in paths:
@@ -70,7 +69,9 @@ def _require_source(path: Path) -> None:
     if not path.exists():
         raise SourceError(f"{path}: there is no such file or folder")
     if not path.is_dir() and not path.name.lower().endswith(DOCUMENT_SUFFIXES):
-        raise SourceError(f"{path}: cannot read this kind of file; expected one of {', '.join(DOCUMENT_SUFFIXES)}")
+        raise SourceError(
+            f"{path}: cannot read this kind of file; expected one of {', '.join(DOCUMENT_SUFFIXES)}"
+        )
 
 
 def _read_sources(paths: list[Path], skipper: Skipper) -> Iterator[Document]:
@@ -88,7 +89,9 @@ def _read_sources(paths: list[Path], skipper: Skipper) -> Iterator[Document]:
                 yield document
         if not count:
             left_out = f" ({skipper.report.summary()})" if skipper.report.total else ""
-            raise SourceError(f"{source}: no documents found{left_out}; expected {', '.join(DOCUMENT_SUFFIXES)} with text")
+            raise SourceError(
+                f"{source}: no documents found{left_out}; expected {', '.join(DOCUMENT_SUFFIXES)} with text"
+            )
 
 
 def _files(source: Path, skipper: Skipper) -> Iterator[tuple[Path, str]]:
@@ -106,7 +109,9 @@ def _files(source: Path, skipper: Skipper) -> Iterator[tuple[Path, str]]:
             if name.lower().endswith(DOCUMENT_SUFFIXES):
                 names.append(relative)
             else:
-                skipper.report.add("other_kind", f"{source / relative}: not a kind of file that documents are read from")
+                skipper.report.add(
+                    "other_kind", f"{source / relative}: not a kind of file that documents are read from"
+                )
     for relative in sorted(names):
         yield source / relative, relative
 
@@ -128,7 +133,7 @@ def _read_file(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
 def _document_of_record(record: Record) -> Document:
     fields = record.fields
     return Document(
-        id=record_id(record),
+        id=record_id(record.fields, record.default_id),
         title=optional_text(fields, "title", "bad_title"),
         text=require_text(fields, "text", "no_text"),
         source=record.place,
@@ -154,7 +159,9 @@ def _document_of_file(path: Path, name: str) -> Document:
         except OSError as exc:
             raise BadRecord("unreadable", f"cannot be read: {exc.strerror or exc}") from exc
     if len(data) > MAX_RECORD_BYTES:
-        raise BadRecord("too_long", f"larger than {MAX_RECORD_BYTES >> 20} MiB, the most one document may have: split it")
+        raise BadRecord(
+            "too_long", f"larger than {MAX_RECORD_BYTES >> 20} MiB, the most one document may have: split it"
+        )
     text = require_text({"text": decode(data, 0)}, "text", "no_text")
     title = _first_heading(text) if name.lower().endswith(".md") else ""
     return Document(id=name, title=title or _readable(path.stem), text=text, source=str(path))

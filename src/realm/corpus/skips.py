@@ -1,8 +1,24 @@
-"""What was left out on purpose, counted by reason, so that no record disappears without a trace."""
+"""Records that cannot be used: they stop the run, or are counted by reason; none goes without a trace."""
 
 from __future__ import annotations
 
 from collections import Counter
+
+from realm.errors import SourceError
+
+
+class BadRecord(Exception):
+    """One record cannot be used.
+
+    Attributes:
+        reason: The word it is counted under.
+        problem: What is wrong with it, for people.
+    """
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+        self.problem = problem
 
 
 class SkipReport:
@@ -33,3 +49,41 @@ class SkipReport:
             return "skipped 0"
         counts = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.most_common())
         return f"skipped {self.total:,}: {counts}"
+
+
+class Skipper:
+    """Decides what a bad record does: stop the run, or be counted and left out."""
+
+    def __init__(self, skip_bad: bool, report: SkipReport | None) -> None:
+        self.skip_bad = skip_bad
+        self.report = SkipReport() if report is None else report
+
+    def handle(self, place: str, bad: BadRecord) -> None:
+        """Count the bad record at `place`.
+
+        Raises:
+            SourceError: Bad records are not to be skipped.
+        """
+        message = f"{place}: {bad.problem}"
+        if not self.skip_bad:
+            raise SourceError(message) from bad
+        self.report.add(bad.reason, message)
+
+
+class UniqueIds:
+    """The ids seen in one run."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def claim(self, id: str) -> None:
+        """Note that `id` is taken.
+
+        Raises:
+            BadRecord: It was taken before.
+        """
+        if id in self._seen:
+            raise BadRecord(
+                "duplicate_id", f'the id "{id}" stands for an earlier record already; ids must be unique'
+            )
+        self._seen.add(id)

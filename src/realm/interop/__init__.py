@@ -8,12 +8,11 @@ one line.
     wire ── tfexample ──────── tf.Example messages
      │        crc32c ── tfrecord ──────────────────── .tfr / .tfrecord.gz
      │          │
-     └── sstable ── bundle_entries ── tensorflow_bundle, tensorflow_bundle_writer ── prefix.index,
-     prefix.data-*
+     └── sstable ── bundle_entries ── tensorflow_bundle, tensorflow_bundle_writer ── .index and .data-* files
                                           │
-                       google_names ── google_checkpoint ──── state dicts of our networks
+         google_names ── google_plan ── google_checkpoint ──── state dicts of our networks
 
-    array_pickle ── legacy_records ──── block_records.npy
+    pickle_stack ── array_pickle ── legacy_records ──── block_records.npy
 
 Reading order: `legacy_records`, `tfrecord`, `tfexample`, `tensorflow_bundle`, `google_names`,
 `google_checkpoint`; the others are the formats below them.

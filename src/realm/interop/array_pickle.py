@@ -1,5 +1,4 @@
-"""The pickle of one array of byte strings, interpreted without pickle: a closed list of opcodes and names, no
-calls.
+"""The pickle of one array of byte strings, followed without pickle: few opcodes, few names, no calls.
 
 What a pickle calls a global is only a name here, and what it calls reduce is one of the rules of `_reduced`.
 Anything else is refused by name. Knows no npy header; `legacy_records` puts the two together.

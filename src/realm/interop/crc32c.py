@@ -42,7 +42,7 @@ _BYTE_TABLE: Final = _byte_table()
 
 @cache
 def _position_table() -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
-    """What byte value v at place p of a chunk adds to the remainder, at [256 p + v]; and 256 p for every p."""
+    """What byte value v at place p of a chunk adds to the remainder, at [256 p + v]; and every 256 p."""
     last = np.array(_BYTE_TABLE, dtype=np.uint32)
     table = np.empty((_CHUNK_BYTES, 256), dtype=np.uint32)
     row = last
@@ -93,7 +93,7 @@ def _bytewise(data: bytes | bytearray | memoryview | NDArray[np.uint8], state: i
 
 
 def _by_table(view: NDArray[np.uint8], state: int) -> int:
-    """Remainder after `view`: XOR of one table entry per byte. The old state counts as added to the first four."""
+    """Remainder after `view`: an entry per byte, XORed. The old state is as if added to the first four."""
     table, places = _position_table()
     for start in range(0, len(view), _CHUNK_BYTES):
         chunk = view[start : start + _CHUNK_BYTES]

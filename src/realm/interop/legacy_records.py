@@ -1,4 +1,4 @@
-"""`block_records.npy` of transformers 4.37.2: read without running the pickle inside, written so that it reads it.
+"""`block_records.npy` of transformers 4.37.2: read without running what is pickled in it, and written.
 
 The file is an npy header and then a pickle: an array of Python `bytes`, one per block. The released one has
 13,353,718 of them in 12.6 GB, so `iterate_block_records` gives them one by one. Knows no block store.

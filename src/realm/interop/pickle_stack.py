@@ -1,5 +1,4 @@
-"""The stack, the marks and the memo of a pickle: the half of `array_pickle` that knows opcodes and no
-meaning.
+"""The stack, the marks and the memo of a pickle: the half of `array_pickle` that knows no meaning.
 
 Nothing here looks up a name or calls anything. Reading past the end of the file is an IndexError, which
 `array_pickle` turns into an error for the caller.

@@ -1,7 +1,7 @@
 """tf.Example messages read and written without TensorFlow or protobuf.
 
     Example      1: Features                          Feature    1: BytesList | 2: FloatList | 3: Int64List
-    Features     1: map entry, repeated               each list  1: its values, one by one; numbers also packed
+    Features     1: map entry, repeated               each list  1: its values, one by one; or packed numbers
     map entry    1: name, 2: Feature
 
 Knows no file: the records come from `tfrecord`.
@@ -120,7 +120,7 @@ def _int64_list(data: bytes) -> NDArray[np.int64]:
 
 
 def _packed_varints(data: bytes) -> NDArray[np.int64]:
-    """All numbers of a packed field at once: a byte below 128 ends one, the place inside it gives the shift."""
+    """All numbers of a packed field at once: a byte below 128 ends one, its place there gives the shift."""
     raw = np.frombuffer(data, dtype=np.uint8)
     last = np.flatnonzero(raw < 0x80)
     if len(raw) and (not len(last) or last[-1] != len(raw) - 1):

@@ -146,7 +146,7 @@ class RealmReader(RealmPreTrainedModel):
         scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
         output = RealmReaderOutput(hidden_states=trunk.hidden_states, attentions=trunk.attentions)
         if start_positions is not None and end_positions is not None and has_answers is not None:
-            starts, ends = (_per_block(p, batch, relevance.size(1)) for p in (start_positions, end_positions))
+            starts, ends = (_per_block(p, one_question) for p in (start_positions, end_positions))
             correct = correct_spans(starts[:, :blocks], ends[:, :blocks], candidates) & allowed
             self._add_losses(output, scores, correct, relevance, has_answers.view(batch, -1).bool())
             output.retriever_correct = has_answers
@@ -200,11 +200,13 @@ class RealmReader(RealmPreTrainedModel):
         output.loss = output.retriever_loss + output.reader_loss
 
 
-def _per_block(positions: Tensor, batch: int, blocks: int) -> Tensor:
+def _per_block(positions: Tensor, one_question: bool) -> Tensor:
     """Answer positions as (batch, blocks, answers), also where one position per block was given."""
-    if positions.numel() == 0:
-        return positions.new_full((batch, blocks, 1), -1)
-    return positions.reshape(batch, blocks, -1)
+    if one_question:
+        positions = positions[None]
+    if positions.dim() == 2:
+        positions = positions[..., None]
+    return positions if positions.size(-1) else positions.new_full((*positions.shape[:-1], 1), -1)
 
 
 def _in_order(output: RealmReaderOutput) -> RealmReaderOutput:

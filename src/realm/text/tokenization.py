@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizers import AddedToken, pre_tokenizers
+from tokenizers import AddedToken, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from realm.text.tokenization_base import RealmTokenizerBase
@@ -77,7 +77,9 @@ class RealmTokenizer(RealmTokenizerBase):
             normalizer = bert_normalizer(do_lower_case, tokenize_chinese_chars, strip_accents)
             backend = word_piece_backend(vocabulary, unk_token, normalizer, clean_up=False)
             if not do_basic_tokenize:
-                backend.normalizer, backend.pre_tokenizer = None, pre_tokenizers.WhitespaceSplit()
+                # An empty sequence, not None: 4.37.2 cannot load a tokenizer.json without a normalizer.
+                backend.normalizer = normalizers.Sequence([])
+                backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
             elif self.never_split:
                 keep_whole(backend, self.never_split, vocabulary, normalizer)
         self._tokenizer = backend

@@ -5,6 +5,7 @@ It does not know how a backend is built (`word_piece_backend`) nor the options o
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ class RealmTokenizerBase(TokenizersBackend):
         lines: list[str] = []
         for number in sorted(pieces):
             lines += [pieces[number]] * (number + 1 - len(lines))
-        path = Path(save_directory, f"{filename_prefix}-vocab.txt" if filename_prefix else "vocab.txt")
+        path = Path(save_directory, _prefixed("vocab.txt", filename_prefix))
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
         return (str(path),)
 
@@ -130,14 +131,25 @@ class RealmTokenizerBase(TokenizersBackend):
         legacy_format: bool | None = None,
         filename_prefix: str | None = None,
     ) -> tuple[str, ...]:
-        """Write `tokenizer.json` without the settings of the last call, and `vocab.txt` for older readers."""
+        """Write `tokenizer.json` without the settings of the last call, and for 4.37.2 the files it reads."""
         self.backend_tokenizer.no_truncation()
         self.backend_tokenizer.no_padding()
         saved: tuple[str, ...] = super()._save_pretrained(
             save_directory, file_names, legacy_format, filename_prefix
         )
-        return (
-            saved
-            if legacy_format is False
-            else saved + self.save_vocabulary(str(save_directory), filename_prefix)
-        )
+        if legacy_format is False:
+            return saved
+        folder, prefix = str(save_directory), filename_prefix
+        return saved + self.save_vocabulary(folder, prefix) + (self._save_special_tokens(folder, prefix),)
+
+    def _save_special_tokens(self, save_directory: str, filename_prefix: str | None) -> str:
+        names: dict[str, Any] = {name: str(piece) for name, piece in self.special_tokens_map.items()}
+        if self.extra_special_tokens:
+            names["additional_special_tokens"] = [str(piece) for piece in self.extra_special_tokens]
+        path = Path(save_directory, _prefixed("special_tokens_map.json", filename_prefix))
+        path.write_text(json.dumps(names, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        return str(path)
+
+
+def _prefixed(name: str, prefix: str | None) -> str:
+    return f"{prefix}-{name}" if prefix else name

@@ -1,0 +1,321 @@
+"""RealmForOpenQA: question ids in, answer ids out, over any searcher."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import LongTensor, Tensor
+from transformers.utils import ModelOutput
+
+from realm.errors import ModelError
+from realm.models.checkpoints import Checkpoint
+from realm.models.configuration import RealmConfig
+from realm.models.embedder import RealmEmbedder
+from realm.models.reader import RealmReader, RealmReaderOutput
+from realm.models.trunk import RealmPreTrainedModel, returns_tuple
+from realm.openqa.retriever import RealmRetriever, body_mask
+
+BLOCK_EMB_FILE = "block_emb.safetensors"
+_ROWS_AT_ONCE = 1 << 18
+
+
+class Searcher(Protocol):
+    """Finds blocks for question vectors, and gives the blocks' vectors back for the gradient."""
+
+    def search(self, questions: Tensor, k: int) -> Tensor:
+        """Numbers of the k best blocks of each question, best first: (questions, k) int64."""
+
+    def embeddings(self, block_ids: Tensor) -> Tensor:
+        """Vectors of blocks: (blocks, dim), on the processor."""
+
+
+@dataclass
+class RealmForOpenQAOutput(ModelOutput):
+    """Output of `RealmForOpenQA`.
+
+    Attributes:
+        reader_output: What the reader gave.
+        predicted_answer_ids: Word pieces of the answer, 1-D; empty for no answer. A list for several questions.
+    """
+
+    reader_output: RealmReaderOutput | None = None
+    predicted_answer_ids: LongTensor | list[LongTensor] | None = None
+
+
+class RealmForOpenQA(RealmPreTrainedModel):
+    """Embedder, searcher, retriever and reader as one model.
+
+    Args:
+        config: Sizes; `searcher_beam_size` blocks are retrieved in training, `reader_beam_size` are read.
+        retriever: Texts of the blocks.
+        searcher: Searches the blocks; by default all rows of `block_emb`, exactly.
+
+    Attributes:
+        block_emb: Vectors of the blocks, (num_block_records, retriever_proj_size), float32 or half precision;
+            zeros until given. Not among the weights: it lies beside them as `block_emb.safetensors`, from where
+            it is memory-mapped, and is read out of checkpoints that hold it inside.
+
+    Differs: transformers 4.37.2 takes one question at a time and scans `block_emb` in float32 only.
+    """
+
+    _keys_to_ignore_on_load_unexpected = (*RealmPreTrainedModel._keys_to_ignore_on_load_unexpected, r"^block_emb$")
+
+    def __init__(
+        self, config: RealmConfig, retriever: RealmRetriever | None = None, searcher: Searcher | None = None
+    ) -> None:
+        super().__init__(config)
+        self.embedder = RealmEmbedder(config)
+        self.reader = RealmReader(config)
+        self.retriever = retriever
+        self.searcher = searcher
+        self._block_emb: Tensor | None = None
+        self.post_init()
+
+    @property
+    def searcher_beam_size(self) -> int:
+        """How many blocks are retrieved: the searcher's beam in training, the reader's otherwise."""
+        return self.config.searcher_beam_size if self.training else self.config.reader_beam_size
+
+    @property
+    def block_emb(self) -> Tensor:
+        """Vectors of the blocks."""
+        if self._block_emb is None:
+            self._block_emb = torch.zeros(self.config.num_block_records, self.config.retriever_proj_size)
+        return self._block_emb
+
+    @block_emb.setter
+    def block_emb(self, value: Tensor) -> None:
+        if value.dim() != 2 or value.size(1) != self.config.retriever_proj_size:
+            raise ModelError(
+                f"block_emb has shape {tuple(value.shape)}; expected (blocks, {self.config.retriever_proj_size})."
+            )
+        self._block_emb = value.detach()
+
+    def block_embedding_to(self, device: torch.device | str) -> None:
+        """Move `block_emb` alone to a device."""
+        self._block_emb = self.block_emb.to(device)
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        answer_ids: Any = None,
+        return_dict: bool | None = None,
+    ) -> tuple[Any, ...] | RealmForOpenQAOutput:
+        """Answer questions.
+
+        Args:
+            input_ids: Questions, (batch, pieces).
+            attention_mask: 1 on pieces, 0 on padding, (batch, pieces).
+            token_type_ids: (batch, pieces).
+            answer_ids: Right answers as word pieces, for the losses. One question: a list of answers, each a list
+                of ids, or a tensor padded with -1. Several: one such per question.
+            return_dict: A tuple instead of the output class if False.
+
+        Raises:
+            ValueError: There is no retriever, or not one list of answers per question.
+        """
+        if self.retriever is None:
+            raise ValueError("RealmForOpenQA needs a retriever: set model.retriever, or give it to from_pretrained.")
+        if input_ids is None:
+            raise ValueError("You have to specify input_ids.")
+        questions = input_ids.size(0)
+        answers = _answers_of_each(answer_ids, questions)
+        question_vectors = self.embedder(
+            input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, return_dict=True
+        ).projected_score
+        block_ids = self._search(question_vectors.detach())
+        block_vectors = self._embeddings(block_ids.reshape(-1)).view(*block_ids.shape, -1)
+        relevance = torch.einsum("qd,qkd->qk", question_vectors, block_vectors.to(question_vectors))
+        reading = [
+            self._reading(ids, question, found, answer)
+            for ids, question, found, answer in zip(
+                block_ids.tolist(), input_ids, relevance, answers, strict=True
+            )
+        ]
+        output = self._read(_stack(reading, self._pad_id), relevance, one_question=questions == 1)
+        predicted = [self._predicted(reading[q], output, q) for q in range(questions)]
+        result = RealmForOpenQAOutput(
+            reader_output=output,
+            predicted_answer_ids=cast(LongTensor, predicted[0]) if questions == 1 else predicted,
+        )
+        return (output, result.predicted_answer_ids) if returns_tuple(self.config, return_dict) else result
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *model_args: Any, **kwargs: Any
+    ) -> RealmForOpenQA:
+        """Load a model; `block_emb` comes from its own file, or else from inside the checkpoint."""
+        model: RealmForOpenQA = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        beside = Path(pretrained_model_name_or_path) / BLOCK_EMB_FILE
+        if beside.is_file():
+            with safe_open(beside, framework="pt") as file:  # type: ignore[no-untyped-call]
+                model._take_block_emb(file.get_tensor("block_emb"))
+        else:
+            checkpoint = Checkpoint(pretrained_model_name_or_path, kwargs)
+            if "block_emb" in checkpoint:
+                model._take_block_emb(checkpoint["block_emb"])
+        return model
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, block_emb_inside: bool = False, **kwargs: Any
+    ) -> None:
+        """Write the model, and `block_emb` beside it.
+
+        Args:
+            save_directory: Folder.
+            block_emb_inside: Put `block_emb` among the weights instead, where transformers 4.37.2 looks for it.
+            args: As in transformers.
+            kwargs: As in transformers.
+        """
+        if block_emb_inside:
+            state = kwargs.pop("state_dict", None) or self.state_dict()
+            kwargs["state_dict"] = {**state, "block_emb": self.block_emb.float()}
+        super().save_pretrained(save_directory, *args, **kwargs)
+        beside = Path(save_directory) / BLOCK_EMB_FILE
+        if block_emb_inside:
+            beside.unlink(missing_ok=True)
+        elif self._block_emb is not None:
+            fresh = beside.with_suffix(".tmp")
+            save_file({"block_emb": self._block_emb.contiguous()}, fresh)
+            os.replace(fresh, beside)
+
+    def _take_block_emb(self, block_emb: Tensor) -> None:
+        if block_emb.size(0) != self.config.num_block_records:
+            raise ModelError(
+                f"block_emb has {block_emb.size(0)} rows; the config says num_block_records="
+                f"{self.config.num_block_records}."
+            )
+        self.block_emb = block_emb
+
+    @property
+    def _pad_id(self) -> int:
+        return int(cast(RealmRetriever, self.retriever).tokenizer.pad_token_id or 0)
+
+    def _search(self, question_vectors: Tensor) -> Tensor:
+        if self.searcher is not None:
+            return self.searcher.search(question_vectors, self.searcher_beam_size).to(torch.long)
+        return exact_top_k(self.block_emb, question_vectors, self.searcher_beam_size)
+
+    def _embeddings(self, block_ids: Tensor) -> Tensor:
+        if self.searcher is not None:
+            return self.searcher.embeddings(block_ids)
+        return self.block_emb.index_select(0, block_ids.to(self.block_emb.device))
+
+    def _reading(self, ids: list[int], question_ids: Tensor, relevance: Tensor, answers: Any) -> _Reading:
+        """The first `reader_beam_size` blocks of a question as reader rows, and the answers in all of them."""
+        retriever = cast(RealmRetriever, self.retriever)
+        blocks = min(self.config.reader_beam_size, len(ids))
+        question = retriever.question_pieces(question_ids.cpu())
+        bodies = retriever.bodies(ids, retriever.body_room(len(question), self.config.reader_seq_len))
+        # Padded to the longest of all retrieved blocks, as in 4.37.2: span numbers depend on it.
+        concat = retriever.concat(question, bodies[:blocks], max(map(len, bodies)))
+        inputs = {key: torch.tensor(value) for key, value in concat.items()}
+        if answers is None:
+            return _Reading(inputs, body_mask(concat), None, None, None)
+        has_answers = torch.tensor(retriever.answers_in(bodies, answers), device=relevance.device)
+        _, starts, ends = retriever.block_has_answer(concat, answers)
+        return _Reading(inputs, body_mask(concat), torch.tensor(starts), torch.tensor(ends), has_answers)
+
+    def _read(self, reading: _Reading, relevance: Tensor, one_question: bool) -> RealmReaderOutput:
+        batched = reading.to(self.reader.device)
+        if one_question:
+            batched, relevance = batched.first(), relevance[0]
+        return cast(
+            RealmReaderOutput,
+            self.reader(
+                input_ids=batched.inputs["input_ids"],
+                attention_mask=batched.inputs["attention_mask"],
+                token_type_ids=batched.inputs["token_type_ids"],
+                relevance_score=relevance.to(self.reader.device),
+                block_mask=batched.block_mask,
+                start_positions=batched.starts,
+                end_positions=batched.ends,
+                has_answers=batched.has_answers,
+                return_dict=True,
+            ),
+        )
+
+    def _predicted(self, reading: _Reading, output: RealmReaderOutput, question: int) -> LongTensor:
+        block, start, end = (
+            int(cast(Tensor, field).reshape(-1)[question])
+            for field in (output.block_idx, output.start_pos, output.end_pos)
+        )
+        ids = reading.inputs["input_ids"]
+        return cast(LongTensor, ids[block, start : end + 1] if block >= 0 else ids.new_empty(0))
+
+
+class _Reading(NamedTuple):
+    """Reader inputs of one question, or stacked of several; the last three are None without answers."""
+
+    inputs: dict[str, Tensor]
+    block_mask: Tensor
+    starts: Tensor | None
+    ends: Tensor | None
+    has_answers: Tensor | None
+
+    def to(self, device: torch.device) -> _Reading:
+        rest = (None if field is None else field.to(device) for field in self[1:])
+        return _Reading({key: value.to(device) for key, value in self.inputs.items()}, *cast(Any, rest))
+
+    def first(self) -> _Reading:
+        rest = (None if field is None else field[0] for field in self[1:])
+        return _Reading({key: value[0] for key, value in self.inputs.items()}, *cast(Any, rest))
+
+
+def exact_top_k(block_emb: Tensor, questions: Tensor, k: int) -> Tensor:
+    """Numbers of the `k` rows with the largest inner product, best first; scanned in pieces, in float32.
+
+    Raises:
+        ValueError: There are fewer than `k` rows.
+    """
+    if k > block_emb.size(0):
+        raise ValueError(f"{k} blocks are to be retrieved, but block_emb has {block_emb.size(0)} rows.")
+    queries = questions.to(block_emb.device, torch.float32)
+    scores = queries.new_empty(len(queries), 0)
+    ids = torch.empty(len(queries), 0, dtype=torch.long, device=block_emb.device)
+    for start in range(0, block_emb.size(0), _ROWS_AT_ONCE):
+        part = block_emb[start : start + _ROWS_AT_ONCE].float()
+        part_scores, part_ids = (queries @ part.T).topk(min(k, part.size(0)), dim=-1)
+        scores = torch.cat([scores, part_scores], dim=-1)
+        ids = torch.cat([ids, part_ids + start], dim=-1)
+        scores, order = scores.topk(min(k, scores.size(-1)), dim=-1)
+        ids = ids.gather(-1, order)
+    return ids
+
+
+def _answers_of_each(answer_ids: Any, questions: int) -> list[Any]:
+    if answer_ids is None:
+        return [None] * questions
+    if questions == 1:
+        return [answer_ids]
+    if len(answer_ids) != questions:
+        raise ValueError(f"{questions} questions need as many lists of answers; found {len(answer_ids)}.")
+    return list(answer_ids)
+
+
+def _stack(readings: Sequence[_Reading], pad_id: int) -> _Reading:
+    """Several questions' inputs with one more leading dimension, padded to the longest."""
+
+    def stacked(tensors: list[Tensor], fill: int) -> Tensor:
+        width = max(tensor.size(-1) for tensor in tensors)
+        padded = [torch.nn.functional.pad(t, (0, width - t.size(-1)), value=fill) for t in tensors]
+        return torch.stack(padded)
+
+    inputs = {
+        key: stacked([reading.inputs[key] for reading in readings], pad_id if key == "input_ids" else 0)
+        for key in readings[0].inputs
+    }
+    mask = stacked([reading.block_mask for reading in readings], 0)
+    if readings[0].starts is None:
+        return _Reading(inputs, mask, None, None, None)
+    starts, ends, has = ([cast(Tensor, r[field]) for r in readings] for field in (2, 3, 4))
+    return _Reading(inputs, mask, stacked(starts, -1), stacked(ends, -1), torch.stack(has))

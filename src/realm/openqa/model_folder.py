@@ -1,0 +1,103 @@
+"""A model folder, opened: the networks, the word pieces and the inputs that belong together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from realm.artifacts import sha256_of_file
+from realm.errors import ModelError
+from realm.features.inputs import InputBuilder, Row
+from realm.models.precision import fastest_dtype
+from realm.openqa.default_model import DEFAULT_MODEL, default_model_folder
+from realm.openqa.manifest import ModelReference
+from realm.openqa.model import RealmForOpenQA
+from realm.text.pieces import PieceTokenizer
+
+_PIECES_AT_ONCE = 4096
+_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder with `config.json`, `model.safetensors` (of a `RealmForOpenQA`) and `tokenizer.json`.
+
+    Attributes:
+        name: As asked for: "realm-mini" or a path.
+        folder: Where the files are.
+    """
+
+    name: str
+    folder: Path
+
+    @classmethod
+    def open(cls, name: str | None = None) -> ModelFolder:
+        """Find a model by name or path; the built-in one if None.
+
+        Raises:
+            ModelError: There is no such folder, or it lacks a file.
+            MissingExtraError: The built-in model's trunk is not installed.
+        """
+        if name is None or name == DEFAULT_MODEL:
+            return cls(DEFAULT_MODEL, default_model_folder())
+        folder = Path(name).expanduser().resolve()
+        missing = [file for file in _FILES if not (folder / file).is_file()]
+        if missing:
+            raise ModelError(f"No model at {name}: {', '.join(missing)} missing. Give a model folder, or realm-mini.")
+        return cls(str(folder), folder)
+
+    @cached_property
+    def reference(self) -> ModelReference:
+        """Name and digest, for a manifest."""
+        digests = "".join(sha256_of_file(self.folder / file) for file in _FILES)
+        return ModelReference(self.name, hashlib.sha256(digests.encode()).hexdigest())
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def networks(self) -> RealmForOpenQA:
+        """Embedder and reader, in evaluation mode, in the format the device is fastest in."""
+        model = RealmForOpenQA.from_pretrained(self.folder, dtype=torch.float32)
+        return model.to(self.device, fastest_dtype(self.device)).eval()  # type: ignore[arg-type]
+
+    @cached_property
+    def tokenizer(self) -> PieceTokenizer:
+        """Word pieces of plain text."""
+        return PieceTokenizer.from_folder(self.folder)
+
+    @cached_property
+    def inputs(self) -> InputBuilder:
+        """Rows and batches for the networks."""
+        return InputBuilder(self.tokenizer)
+
+    def embed(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """Vectors of inputs, in their order; computed in batches of like length.
+
+        Returns:
+            (rows, dim) float32.
+        """
+        order = sorted(range(len(rows)), key=lambda number: len(rows[number].ids))
+        vectors = np.empty((len(rows), self.networks.config.retriever_proj_size), dtype=np.float32)
+        start = 0
+        while start < len(order):
+            longest = len(rows[order[start]].ids)
+            end = start + 1
+            while end < len(order) and (end + 1 - start) * (longest := len(rows[order[end]].ids)) <= _PIECES_AT_ONCE:
+                end += 1
+            numbers = order[start:end]
+            batch = self.inputs.pad([rows[number] for number in numbers]).to(self.device)
+            with torch.inference_mode():
+                projected = self.networks.embedder(**batch.for_trunk(), return_dict=True).projected_score
+            vectors[numbers] = projected.float().cpu().numpy()
+            start = end
+        return vectors

@@ -1,0 +1,258 @@
+"""The job `embedder`: question-block pairs, in-batch negatives, and the trunk's own mean-pooled similarities as teacher.
+
+The trunk's layers stay frozen; one layer is added that starts as mean pooling, so that the first step already
+ranks almost as well as the mean-pooled trunk with its many more dimensions.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from realm.corpus.chunking import chunk_documents
+from realm.corpus.questions import read_questions
+from realm.corpus.readers import read_documents
+from realm.features.inputs import InputBuilder, Row
+from realm.models.configuration import RealmConfig
+from realm.models.embedder import RealmEmbedder
+from realm.models.losses import in_batch_contrastive, similarity_distillation
+from realm.text.pieces import PieceTokenizer
+from realm.text.sentences import sentence_spans
+from realm.training.loop import LoopSettings
+from realm.training.reading_data import ReadingPool
+from realm.training.warm_start import (
+    config_from_bert,
+    freeze_below,
+    load_trunk,
+    mean_pooling_layer,
+    principal_projection,
+)
+
+_SAMPLE_FOR_COMPONENTS = 1024
+_ROWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class EmbedderRecipe:
+    """Recipe of `realm train embedder`.
+
+    Attributes:
+        trunk: Folder of a BERT-family encoder whose mean-pooled states are good similarities.
+        sources: Reading files: question and answering passage; options as for the reader.
+        documents: Document files; a sentence of a block serves as question to it.
+        questions: Question files; their similarities to all blocks of the batch are learned from the teacher.
+        max_documents: Of each document file, at most this many are used.
+        batch_pairs: Question-passage pairs per step.
+        batch_sentences: Sentence-block pairs per step.
+        batch_questions: Further questions per step.
+        keep_sentence_share: Share of sentence-block pairs whose block keeps the sentence.
+        distillation_weight: Weight of the teacher's ranking against that of the pairs (1 - weight).
+        teacher_scale: Inverse temperature of the teacher.
+        score_scale: Inner product of a vector with itself at the start.
+        max_block_pieces: Longest block input.
+        max_question_pieces: Longest question input.
+        steps, learning_rate, warmup_steps, seed, save_every_steps: See `LoopSettings`.
+    """
+
+    trunk: str
+    sources: tuple[str, ...]
+    steps: int
+    documents: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+    max_documents: int = 400
+    batch_pairs: int = 24
+    batch_sentences: int = 8
+    batch_questions: int = 16
+    keep_sentence_share: float = 0.1
+    distillation_weight: float = 0.5
+    teacher_scale: float = 20.0
+    score_scale: float = 20.0
+    max_block_pieces: int = 192
+    max_question_pieces: int = 64
+    learning_rate: float = 3e-4
+    warmup_steps: int = 50
+    save_every_steps: int = 50
+    seed: int = 0
+
+    def loop(self) -> LoopSettings:
+        """Settings of the training loop."""
+        return LoopSettings(
+            self.steps, self.learning_rate, self.warmup_steps,
+            save_every_steps=self.save_every_steps, seed=self.seed,
+        )  # fmt: skip
+
+
+class SentenceBlock(NamedTuple):
+    """A block as word pieces, with the piece range of each of its sentences."""
+
+    title_ids: list[int]
+    body_ids: list[int]
+    sentences: list[tuple[int, int]]
+
+
+class EmbedderBatch(NamedTuple):
+    """Rows of a step. Question i belongs to block `targets[i]` for i < len(targets); the rest are only distilled."""
+
+    questions: list[Row]
+    blocks: list[Row]
+    targets: Tensor
+    same_passage: Tensor
+
+
+class EmbedderJob:
+    """Trains a `RealmEmbedder`.
+
+        L = (1 - w) contrastive(pairs) + w (distillation(question x block) + distillation(block x block)) / 2
+
+    Args:
+        recipe: See `EmbedderRecipe`.
+    """
+
+    def __init__(self, recipe: EmbedderRecipe) -> None:
+        folder = Path(recipe.trunk)
+        self.recipe = recipe
+        self._tokenizer = PieceTokenizer.from_folder(folder)
+        self._builder = InputBuilder(self._tokenizer)
+        self._pool = ReadingPool(recipe.sources, self._tokenizer, recipe.seed)
+        self._blocks = list(self._sentence_blocks())
+        questions = [q.text for path in recipe.questions for q in read_questions(Path(path))]
+        random.Random(recipe.seed).shuffle(questions)
+        self._questions = [pieces.ids for pieces in self._tokenizer.encode_batch(questions)]
+        torch.manual_seed(recipe.seed)
+        self.embedder = self._fresh_embedder(folder)
+        self.model: nn.Module = self.embedder
+
+    def micro_batches(self, step: int) -> Sequence[EmbedderBatch]:
+        """The whole step at once: every block is a negative for every other question."""
+        recipe, choice = self.recipe, random.Random(f"{self.recipe.seed} {step}")
+        questions, blocks, passages = [], [], []
+        for example in self._pool.draw(step, recipe.batch_pairs):
+            questions.append(example.question_ids)
+            blocks.append((example.title_ids, example.body_ids))
+            passages.append(example.passage)
+        for place in range(recipe.batch_sentences if self._blocks else 0):
+            number = (step * recipe.batch_sentences + place) % len(self._blocks)
+            sentence, block = self._sentence_and_rest(self._blocks[number], choice)
+            questions.append(sentence)
+            blocks.append(block)
+            passages.append(-1 - number)
+        pairs = len(questions)
+        if self._questions:
+            start = step * recipe.batch_questions
+            questions += (self._questions[(start + n) % len(self._questions)] for n in range(recipe.batch_questions))
+        number_of = torch.tensor(passages)
+        return [
+            EmbedderBatch(
+                [self._builder.question(ids, recipe.max_question_pieces) for ids in questions],
+                [self._builder.block(title, body, recipe.max_block_pieces) for title, body in blocks],
+                torch.arange(pairs),
+                (number_of[:, None] == number_of) & ~torch.eye(pairs, dtype=torch.bool),
+            )
+        ]
+
+    def loss(self, micro_batch: EmbedderBatch) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss of a step, with the share of pairs whose own block comes first, for us and for the teacher."""
+        question, question_teacher = self._embed(micro_batch.questions)
+        block, block_teacher = self._embed(micro_batch.blocks)
+        targets = micro_batch.targets.to(question.device)
+        excluded = micro_batch.same_passage.to(question.device)
+        paired = question[: len(targets)]
+        contrastive = in_batch_contrastive(paired, block, targets, excluded)
+        scale = self.recipe.teacher_scale
+        distillation = (
+            similarity_distillation(question @ block.T, question_teacher @ block_teacher.T, scale)
+            + similarity_distillation(block @ block.T, block_teacher @ block_teacher.T, scale)
+        ) / 2
+        weight = self.recipe.distillation_weight
+        teacher_scores = question_teacher[: len(targets)] @ block_teacher.T
+        metrics = {
+            "contrastive": float(contrastive.detach()),
+            "distillation": float(distillation.detach()),
+            "top1": _top1(paired @ block.T, targets, excluded),
+            "teacher_top1": _top1(teacher_scores, targets, excluded),
+        }
+        return (1 - weight) * contrastive + weight * distillation, metrics
+
+    def save(self, folder: Path) -> None:
+        """Write the embedder as a model folder."""
+        self.embedder.save_pretrained(folder)
+
+    def _fresh_embedder(self, folder: Path) -> RealmEmbedder:
+        config = config_from_bert(
+            folder, extra_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        )
+        embedder = RealmEmbedder(RealmConfig.from_dict(config.to_dict()))
+        load_trunk(embedder.realm, folder)
+        layers = embedder.realm.encoder.layer
+        mean_pooling_layer(layers[-1])
+        freeze_below(embedder.realm, len(layers) - 1)
+        embedder.cls.predictions.requires_grad_(False)
+        # The teacher is the frozen trunk itself: what goes into the last layer, averaged.
+        layers[-1].register_forward_pre_hook(self._keep_trunk_states)
+        self.embedder = embedder
+        with torch.no_grad():
+            principal_projection(embedder, self._sample_of_means(), self.recipe.score_scale)
+        return embedder
+
+    def _keep_trunk_states(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        self._trunk_states = arguments[0].detach()
+
+    def _sample_of_means(self) -> Tensor:
+        """Teacher vectors of some questions and passages, for the principal components."""
+        examples = self._pool.draw(0, _SAMPLE_FOR_COMPONENTS // 2)
+        rows = [self._builder.question(e.question_ids, self.recipe.max_question_pieces) for e in examples]
+        rows += [self._builder.block(e.title_ids, e.body_ids, self.recipe.max_block_pieces) for e in examples]
+        return self._embed(rows)[1]
+
+    def _embed(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """Our vectors and the teacher's unit vectors, in the order of rows; computed in groups of like length."""
+        order = sorted(range(len(rows)), key=lambda number: len(rows[number].ids))
+        device = self.embedder.device
+        ours, teachers = [], []
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            inputs = self._builder.pad([rows[number] for number in order[start : start + _ROWS_AT_ONCE]]).to(device)
+            ours.append(self.embedder(**inputs.for_trunk(), return_dict=True).projected_score)
+            weights = inputs.attention_mask[..., None].float()
+            means = (self._trunk_states.float() * weights).sum(1) / weights.sum(1)
+            teachers.append(nn.functional.normalize(means, dim=-1))
+        back = torch.empty(len(order), dtype=torch.long, device=device)
+        back[torch.tensor(order, device=device)] = torch.arange(len(order), device=device)
+        return torch.cat(ours)[back], torch.cat(teachers)[back]
+
+    def _sentence_blocks(self) -> Iterator[SentenceBlock]:
+        """Blocks of the documents that have at least two sentences."""
+        for path in self.recipe.documents:
+            documents = read_documents([Path(path)])
+            limited = (document for document, _ in zip(documents, range(self.recipe.max_documents), strict=False))
+            for cut in chunk_documents(limited, self._tokenizer):
+                texts = [block.text for block in cut.blocks]
+                for block, pieces in zip(cut.blocks, self._tokenizer.encode_batch(texts), strict=True):
+                    starts = [start for start, _ in pieces.offsets]
+                    ranges = []
+                    for first, last in sentence_spans(block.text):
+                        inside = [n for n, s in enumerate(starts) if first <= s < last]
+                        if len(inside) > 5:
+                            ranges.append((inside[0], inside[-1] + 1))
+                    if len(ranges) > 1:
+                        yield SentenceBlock(list(cut.title_ids), pieces.ids, ranges)
+
+    def _sentence_and_rest(
+        self, block: SentenceBlock, choice: random.Random
+    ) -> tuple[list[int], tuple[list[int], list[int]]]:
+        """A random sentence, and its block, mostly without the sentence (inverse cloze)."""
+        first, last = choice.choice(block.sentences)
+        body = block.body_ids
+        if choice.random() >= self.recipe.keep_sentence_share:
+            body = body[:first] + body[last:]
+        return block.body_ids[first:last], (block.title_ids, body)
+
+
+def _top1(scores: Tensor, targets: Tensor, excluded: Tensor) -> float:
+    best = scores.masked_fill(excluded, -torch.inf).argmax(-1)
+    return float((best == targets).float().mean())
