@@ -3,10 +3,10 @@
     python tools/check_old_loads_new.py save /tmp/realm-saved
     /tmp/realm-goldens/bin/python tools/check_old_loads_new.py load /tmp/realm-saved
 
-The second environment is the one `tools/make_goldens.py` describes. Step one saves a tiny model of every class,
-both tokenizers and a retriever, with what they give for fixed inputs (RealmForOpenQA with `block_emb` inside, as
-4.37.2 needs it); step two loads each with the class of the same name, compares, and exits with 1 if anything
-differs by more than 2e-5.
+The second environment is the one `tools/make_goldens.py` describes. Step one saves a tiny model of every
+class, both tokenizers and a retriever, with what they give for fixed inputs (RealmForOpenQA with `block_emb`
+inside, as 4.37.2 needs it); step two loads each with the class of the same name, compares, and exits with 1
+if anything differs by more than 2e-5.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from golden_weights import CONFIGS, floats, padded
 from safetensors.torch import load_file, save_file
 
 ALLOWED = 2e-5
-VOCABULARY = (
-    Path(__file__).resolve().parents[1] / "tests" / "parity" / "goldens" / "vocabularies" / "corpus.txt"
-)
+VOCABULARY = Path(__file__).resolve().parents[1] / "tests" / "parity" / "goldens" / "vocabularies" / "corpus.txt"
 RECORDS = ["The cat sat on the mat.", "The king lived in the old castle.", "The river flows to the sea."] * 10
 NETWORKS = {
     "embedder": ("realm.models.embedder", "RealmEmbedder"),
@@ -116,9 +114,7 @@ def load(folder: Path) -> int:
         model, report = _load_old(library, kind, name, folder)
         with torch.no_grad():
             found = values_of(kind, model.eval()(**inputs_of(kind)))
-        largest = max(
-            float((found[key].double() - value.double()).abs().max()) for key, value in wanted.items()
-        )
+        largest = max(float((found[key].double() - value.double()).abs().max()) for key, value in wanted.items())
         differing += largest > ALLOWED
         keys = {key: report[key] for key in ("missing_keys", "unexpected_keys") if report[key]}
         print(f"{kind:<20}{largest:>10.1e}  {keys or 'all keys found'}")
@@ -140,9 +136,7 @@ def _load_old(library: Any, kind: str, name: str, folder: Path) -> tuple[Any, An
         own = {"query_embedder": library.RealmEmbedder(config)}
     if kind == "openqa":
         own = {"retriever": library.RealmRetriever.from_pretrained(folder / kind)}
-    found: tuple[Any, Any] = getattr(library, name).from_pretrained(
-        folder / kind, output_loading_info=True, **own
-    )
+    found: tuple[Any, Any] = getattr(library, name).from_pretrained(folder / kind, output_loading_info=True, **own)
     return found
 
 

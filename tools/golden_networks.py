@@ -18,9 +18,7 @@ def embedder(case: Case, model: Any, full: bool, gradients: bool) -> None:
     if gradients:
         case.record(model, Call("mask_2d", inputs | shown, mode="train", backward="projected_score"))
     if model.config.hidden_act == "gelu":
-        case.record(
-            model, Call("gradient_of_hidden_state", inputs | shown, "train", backward="hidden_states.1")
-        )
+        case.record(model, Call("gradient_of_hidden_state", inputs | shown, "train", backward="hidden_states.1"))
     case.record(model, Call("mask_2d_eval", inputs))
     heads = model.config.num_attention_heads
     weights = (floats("heads", 2, heads) > -0.3).float() * torch.tensor([[1.0], [0.5]])
@@ -58,9 +56,7 @@ def scorer(case: Case, model: Any, full: bool, gradients: bool) -> None:
     vectors = {"candidate_inputs_embeds": floats("candidate vectors", 6, 9, model.config.hidden_size)}
     vectors |= {name: value for name, value in cube.items() if name != "candidate_input_ids"}
     leaves = ("candidate_inputs_embeds",)
-    call = Call(
-        "candidate_inputs_embeds", question | vectors, "train", "relevance_score", leaves, parameters=False
-    )
+    call = Call("candidate_inputs_embeds", question | vectors, "train", "relevance_score", leaves, parameters=False)
     case.record(model, call)
     case.record(model, Call("error_no_question", cube))
     case.record(model, Call("error_no_candidates", question))
@@ -98,9 +94,7 @@ def reader(case: Case, model: Any, full: bool, gradients: bool) -> None:
     rows, searched, width = model.config.reader_beam_size, model.config.reader_beam_size + 2, 14
     inputs = padded("reader", [14, 11, 9][:rows], width)
     real = padded("reader", [14, 11, 9, 12, 13][:searched], width)
-    evidence = (real["token_type_ids"] == 1) & (
-        torch.arange(width) < real["attention_mask"].sum(1, keepdim=True) - 1
-    )
+    evidence = (real["token_type_ids"] == 1) & (torch.arange(width) < real["attention_mask"].sum(1, keepdim=True) - 1)
     inputs |= {"relevance_score": floats("reader relevance", searched), "block_mask": evidence}
     starts = torch.tensor([[5, 8, -1], [6, -1, -1], [-1, -1, -1], [7, 9, 4], [-1, -1, -1]])[:searched]
     ends = torch.tensor([[6, 8, -1], [6, -1, -1], [-1, -1, -1], [8, 9, 5], [-1, -1, -1]])[:searched]
@@ -119,12 +113,8 @@ def reader(case: Case, model: Any, full: bool, gradients: bool) -> None:
     nothing["end_positions"] = nothing["start_positions"]
     case.record(model, Call("nothing_found", inputs | nothing, "train", "loss", ("relevance_score",)))
     empty = starts.new_zeros(searched, 0)
-    case.record(
-        model, Call("no_columns", inputs | nothing | {"start_positions": empty, "end_positions": empty})
-    )
-    case.record(
-        model, Call("beyond_the_end", inputs | gold | {"end_positions": ends.masked_fill(ends == 8, 99)})
-    )
+    case.record(model, Call("no_columns", inputs | nothing | {"start_positions": empty, "end_positions": empty}))
+    case.record(model, Call("beyond_the_end", inputs | gold | {"end_positions": ends.masked_fill(ends == 8, 99)}))
     case.record(model, Call("integer_block_mask", inputs | gold | {"block_mask": evidence.long()}))
     case.record(
         model,
@@ -155,9 +145,7 @@ def write(folder: Path) -> None:
             model = build(config_name, kind)
             if kind == "reader":
                 model.qa_outputs.register_forward_hook(watch_spans)
-                model.register_forward_hook(
-                    lambda module, *_: require_margin(module.qa_outputs.scores, "reader")
-                )
+                model.register_forward_hook(lambda module, *_: require_margin(module.qa_outputs.scores, "reader"))
             case = Case(f"{kind}_{config_name}", kind, f"weights/{config_name}/{kind}")
             _CALLS[kind](case, model, config_name == "base", config_name != "old_pad")
             case.write(folder / "networks")

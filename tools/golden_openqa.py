@@ -74,9 +74,7 @@ def _calls(case: Case, model: Any, tokenizer: Any) -> None:
     case.record(model, Call("eval_ids_only", {"input_ids": short["input_ids"]}))
     case.record(model, Call("eval_padded_question", wide))
     case.record(model, Call("eval_answers", long | common))
-    case.record(
-        model, Call("eval_gold_is_prediction", short | {"answer_ids": [found.predicted_answer_ids.tolist()]})
-    )
+    case.record(model, Call("eval_gold_is_prediction", short | {"answer_ids": [found.predicted_answer_ids.tolist()]}))
     case.record(model, Call("train_answers", short | common, mode="train", backward="reader_output.loss"))
     case.record(model, Call("train_answers_long", long | common, mode="train"))
     case.record(model, Call("train_no_answers", long, mode="train"))
@@ -118,9 +116,7 @@ def _answers(tokenizer: Any, answers: list[str]) -> list[list[int]]:
 def _write_retriever(folder: Path, tokenizer: Any) -> None:
     """What the retriever returns: also for cut questions, answers past the cut, overlaps, nothing found."""
     library = old_library()
-    retriever = library.RealmRetriever(
-        numpy.array([record.encode() for record in RECORDS], dtype=object), tokenizer
-    )
+    retriever = library.RealmRetriever(numpy.array([record.encode() for record in RECORDS], dtype=object), tokenizer)
     calls = []
     for name, chosen, question, answers, longest in (
         ("answers", [0, 5, 11], "short", ["the king", "cat"], None),
@@ -153,7 +149,7 @@ def _write_retriever(folder: Path, tokenizer: Any) -> None:
 
 
 def _only_second(retriever: Any, inputs: dict[str, Any]) -> Any:
-    """What 4.37.2 would return if it cut only the block: its tokenizer and its answer search, put together anew."""
+    """What 4.37.2 would return if it cut only the block: its tokenizer and its answer search."""
     tokenizer = retriever.tokenizer
     question = tokenizer.decode(inputs["question_ids"][0], skip_special_tokens=True)
     encoded = tokenizer(

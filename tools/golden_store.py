@@ -197,9 +197,7 @@ def tuple_order(values: tuple[Any, ...], output: Any) -> list[str]:
         raise RuntimeError(f"{len(values)} tuple entries for the fields {names}")
     for name, value in zip(names, values, strict=True):
         same = (
-            torch.equal(value, output[name])
-            if isinstance(value, torch.Tensor)
-            else type(value) is type(output[name])
+            torch.equal(value, output[name]) if isinstance(value, torch.Tensor) else type(value) is type(output[name])
         )
         if not same:
             raise RuntimeError(f"tuple entry {name} is not the field of that name")
@@ -210,6 +208,4 @@ def require_margin(scores: torch.Tensor, what: str) -> None:
     """Stop if the two best of `scores` are so close that rounding could swap them."""
     best = torch.topk(scores.flatten(), 2).values
     if float(best[0] - best[1]) < SMALLEST_MARGIN:
-        raise RuntimeError(
-            f"{what}: the two best scores differ by {float(best[0] - best[1]):.2e}; choose another seed"
-        )
+        raise RuntimeError(f"{what}: the two best scores differ by {float(best[0] - best[1]):.2e}; choose another seed")

@@ -166,9 +166,7 @@ def _facts(tokenizer: Any) -> dict[str, Any]:
     return {
         **{name: getattr(tokenizer, name) for name in simple},
         "length": len(tokenizer),
-        "special_ids": {
-            name: getattr(tokenizer, f"{name}_token_id") for name in ("unk", "sep", "pad", "cls", "mask")
-        },
+        "special_ids": {name: getattr(tokenizer, f"{name}_token_id") for name in ("unk", "sep", "pad", "cls", "mask")},
         "all_special_ids": sorted(tokenizer.all_special_ids),
         "special_tokens_map": dict(tokenizer.special_tokens_map),
         "clean_up": tokenizer.clean_up_tokenization_spaces,
@@ -204,19 +202,13 @@ def _calls(folder: Path) -> dict[str, Any]:
     return {
         "pairs": [{"inputs": row, "outputs": called(row)} for row in _PAIRS],
         "candidates": [{"inputs": row, "outputs": candidates(row)} for row in _CANDIDATES],
-        "decoded": [
-            {"ids": ids, "options": way, "outputs": decoded(ids, way)} for ids in rows for way in ways
-        ],
+        "decoded": [{"ids": ids, "options": way, "outputs": decoded(ids, way)} for ids in rows for way in ways],
     }
 
 
 def _candidates(tokenizer: Any, row: dict[str, Any]) -> dict[str, Any]:
-    made = tokenizer.batch_encode_candidates(
-        row["text"], **{key: value for key, value in row.items() if key != "text"}
-    )
-    return {
-        name: value if isinstance(value, list) else {"tensor": value.tolist()} for name, value in made.items()
-    }
+    made = tokenizer.batch_encode_candidates(row["text"], **{key: value for key, value in row.items() if key != "text"})
+    return {name: value if isinstance(value, list) else {"tensor": value.tolist()} for name, value in made.items()}
 
 
 def _errors(folder: Path) -> dict[str, Any]:

@@ -41,9 +41,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "relative_key": _SMALL | {"position_embedding_type": "relative_key"},
     "relative_key_query": _SMALL | {"position_embedding_type": "relative_key_query"},
     "old_pad": {
-        key: value
-        for key, value in _SMALL.items()
-        if key != "pad_token_id" and not key.endswith("dropout_prob")
+        key: value for key, value in _SMALL.items() if key != "pad_token_id" and not key.endswith("dropout_prob")
     },
 }
 KINDS = {
@@ -107,9 +105,7 @@ def write_weights(folder: Path) -> None:
         build("gelu", kind).save_pretrained(target, safe_serialization=False)
         if kind in ("embedder", "reader"):
             _dress_as_released(target)
-    build("gelu", "openqa").save_pretrained(
-        folder / "weights_sharded" / "gelu" / "openqa", max_shard_size="20KB"
-    )
+    build("gelu", "openqa").save_pretrained(folder / "weights_sharded" / "gelu" / "openqa", max_shard_size="20KB")
 
 
 def _dress_as_released(folder: Path) -> None:

@@ -38,9 +38,7 @@ def main() -> None:
     """Make every golden anew; files of an earlier run are removed first."""
     found = versions()["transformers"]
     if found != EXPECTED_TRANSFORMERS:
-        raise SystemExit(
-            f"transformers {found} found, {EXPECTED_TRANSFORMERS} expected: see the head of this file."
-        )
+        raise SystemExit(f"transformers {found} found, {EXPECTED_TRANSFORMERS} expected: see the head of this file.")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     golden_tokenizers.write(FOLDER)

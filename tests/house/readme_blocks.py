@@ -113,9 +113,7 @@ def read_steps(text: Sequence[str]) -> list[Step]:
             output.append(lines.pop(0))
         ending = re.fullmatch(r"\[exit (\d+)\]", output[-1].strip()) if output else None
         steps.append(
-            Step(
-                "\n".join(command), tuple(output[:-1] if ending else output), int(ending[1]) if ending else 0
-            )
+            Step("\n".join(command), tuple(output[:-1] if ending else output), int(ending[1]) if ending else 0)
         )
     return steps
 
@@ -145,9 +143,7 @@ def check_output(what: str, expected: Sequence[str], printed: str) -> None:
     """Fail with both texts unless `printed` is what the page says."""
     wanted = "\n".join(expected).strip("\n").splitlines()
     found = [line.rstrip() for line in printed.strip("\n").splitlines()]
-    assert same_output(wanted, found), "\n".join(
-        [what, "--- the page says", *wanted, "--- it printed", *found]
-    )
+    assert same_output(wanted, found), "\n".join([what, "--- the page says", *wanted, "--- it printed", *found])
 
 
 class Workshop:

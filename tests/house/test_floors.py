@@ -26,9 +26,7 @@ def rooms() -> list[Path]:
 
 def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
     """Run the import linter on the project at `root`."""
-    code = (
-        "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache', '--no-logo'])"
-    )
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache', '--no-logo'])"
     environment = {**os.environ, "PYTHONPATH": str(root / "src"), "NO_COLOR": "1", "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=False

@@ -33,9 +33,7 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def heavy_modules_after(code: str) -> str:
     """Which heavy libraries a fresh interpreter has loaded once `code` has run."""
-    result = run_python(
-        "-c", f"import sys\n{code}\nsys.stderr.write(' '.join(sorted({HEAVY} & sys.modules.keys())))"
-    )
+    result = run_python("-c", f"import sys\n{code}\nsys.stderr.write(' '.join(sorted({HEAVY} & sys.modules.keys())))")
     assert result.returncode == 0, result.stderr
     return result.stderr
 
@@ -45,10 +43,7 @@ def type_checkers_view() -> dict[str, str]:
     tree = ast.parse(Path(realm.__file__).read_text("utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     return {
-        alias.name: node.module or ""
-        for node in block.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
+        alias.name: node.module or "" for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
 
 
@@ -65,9 +60,7 @@ def test_type_checkers_and_interpreter_find_each_name_in_the_same_home() -> None
 def test_a_public_name_is_the_object_its_home_defines(name: str) -> None:
     value = getattr(realm, name)
     assert value is getattr(importlib.import_module(realm._HOMES[name]), name)
-    assert value.__module__ == realm._HOMES[name], (
-        f"{name} is re-exported, not defined, in {realm._HOMES[name]}"
-    )
+    assert value.__module__ == realm._HOMES[name], f"{name} is re-exported, not defined, in {realm._HOMES[name]}"
 
 
 @pytest.mark.parametrize("name", sorted(realm._HOMES))

@@ -19,9 +19,7 @@ packages_distributions = cache(metadata.packages_distributions)
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 CORE = [Requirement(line) for line in PROJECT["dependencies"]]
-EXTRAS = {
-    name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()
-}
+EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
 TESTED = {
     canonicalize_name(line.partition("==")[0]): line.partition("==")[2]
     for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
@@ -53,11 +51,7 @@ def test_a_dependency_is_pinned_to_a_version_its_range_allows(requirement: Requi
 
 
 def test_constraints_are_exact_and_unique() -> None:
-    lines = [
-        line
-        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-        if not line.startswith("#")
-    ]
+    lines = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
     assert all("==" in line and "+" not in line for line in lines)
     assert len(TESTED) == len(lines)
 
@@ -101,9 +95,7 @@ def test_what_a_module_imports_when_loaded_is_a_declared_dependency() -> None:
 
 def test_every_data_file_of_the_source_tree_is_shipped() -> None:
     realm = ROOT / "src" / "realm"
-    globs = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"][
-        "realm"
-    ]
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]["realm"]
     shipped = {path for glob in globs for path in realm.glob(glob)}
     data = {path for path in realm.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
     assert {str(path.relative_to(realm)) for path in data - shipped} == set()

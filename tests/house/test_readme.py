@@ -22,9 +22,7 @@ from readme_blocks import (
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 MAX_LINES = 150
-SET_UP = re.compile(
-    r"^(?:sudo\s+)?(make\s+[\w-]+|(?:\S*pip3?|python3? -m (?:pip|venv)|uv|conda|apt(?:-get)?)\s.*)$"
-)
+SET_UP = re.compile(r"^(?:sudo\s+)?(make\s+[\w-]+|(?:\S*pip3?|python3? -m (?:pip|venv)|uv|conda|apt(?:-get)?)\s.*)$")
 
 BLOCKS = read_blocks(README.read_text("utf-8")) if README.exists() else []
 
@@ -59,17 +57,13 @@ def test_the_readme_names_exactly_two_set_up_commands() -> None:
 
 
 def test_every_block_says_how_it_is_to_be_read() -> None:
-    assert [
-        f"line {block.line}: {block.language!r}" for block in BLOCKS if block.language not in RUN | READ
-    ] == []
+    assert [f"line {block.line}: {block.language!r}" for block in BLOCKS if block.language not in RUN | READ] == []
 
 
 def test_a_block_that_is_not_run_says_why_and_is_still_python_or_console() -> None:
     for block in BLOCKS:
         if "no-run" in block.options:
-            assert dict(block.notes).get("no-run"), (
-                f"line {block.line}: no <!-- no-run: reason --> above the block"
-            )
+            assert dict(block.notes).get("no-run"), f"line {block.line}: no <!-- no-run: reason --> above the block"
             assert is_python(block.text) if block.language == "python" else read_steps(block.text)
 
 

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(
-    path for folder in ("src", "tests", "tools", "examples") for path in (ROOT / folder).rglob("*.py")
-)
+FILES = sorted(path for folder in ("src", "tests", "tools", "examples") for path in (ROOT / folder).rglob("*.py"))
 
 PICKLES = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 RUNS_TEXT = {"eval", "exec", "compile", "__import__"}

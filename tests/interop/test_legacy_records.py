@@ -181,9 +181,7 @@ def test_a_file_cut_off_anywhere_is_an_error_that_names_it(tmp_path: Path) -> No
         (npy(b"").replace(b"|O", b"|S0"), "expected byte strings"),
     ],
 )
-def test_a_wrong_header_is_an_error_that_says_what_was_expected(
-    tmp_path: Path, data: bytes, message: str
-) -> None:
+def test_a_wrong_header_is_an_error_that_says_what_was_expected(tmp_path: Path, data: bytes, message: str) -> None:
     if data[8:10] != b"v\x00" and data.startswith(b"\x93NUMPY\x01"):  # the text may have another length now
         end = data.index(b"\n") + 1
         data = data[:8] + struct.pack("<H", end - 10) + data[10:]

@@ -96,9 +96,7 @@ def test_an_empty_array_keeps_its_kind() -> None:
         st.one_of(
             st.lists(st.binary(max_size=200), min_size=1, max_size=5),
             st.lists(st.integers(-(2**63), 2**63 - 1), max_size=40).map(lambda v: np.array(v, np.int64)),
-            st.lists(st.floats(width=32, allow_nan=False), max_size=10).map(
-                lambda v: np.array(v, np.float32)
-            ),
+            st.lists(st.floats(width=32, allow_nan=False), max_size=10).map(lambda v: np.array(v, np.float32)),
         ),
         max_size=5,
     )
@@ -110,9 +108,7 @@ def test_what_is_serialised_comes_back(features: dict[str, Feature]) -> None:
 @given(st.lists(st.integers(0, 2**63 - 1), max_size=60))
 def test_long_lists_are_decoded_as_number_by_number(numbers: list[int]) -> None:
     packed = serialise_example({"a": np.array(numbers, np.int64)})
-    one_by_one = serialise_example(
-        {"a": np.array([*numbers, -1], np.int64)}
-    )  # a negative number takes the other way
+    one_by_one = serialise_example({"a": np.array([*numbers, -1], np.int64)})  # a negative number takes the other way
     assert parse_example(packed)["a"].tolist() == parse_example(one_by_one)["a"].tolist()[:-1] == numbers  # type: ignore[union-attr]
 
 

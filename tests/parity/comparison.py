@@ -138,13 +138,9 @@ class _Checker:
         """Every field that was there, and no other."""
         found = flatten(output)
         for name in wanted:
-            self.add(
-                name, largest_difference(found.get(name), wanted[name]), not wanted[name].is_floating_point()
-            )
+            self.add(name, largest_difference(found.get(name), wanted[name]), not wanted[name].is_floating_point())
         self.fact(f"has no other values than {sorted(wanted)}", set(found) == set(wanted))
-        self.fact(
-            f"fields {call['none']} are None", all(getattr(output, name) is None for name in call["none"])
-        )
+        self.fact(f"fields {call['none']} are None", all(getattr(output, name) is None for name in call["none"]))
 
     def tuple_form(self, names: list[str], values: tuple[Any, ...], output: Any) -> None:
         """`return_dict=False` gives the fields in the recorded order."""
@@ -179,9 +175,7 @@ def _largest_gradient(parameter: Tensor | None) -> float:
 
 def failures(checks: list[Check]) -> str:
     """One line for each check that failed; empty if none did."""
-    return "\n".join(
-        f"{check.what} differs by {check.difference:.2e}" for check in checks if not check.passed
-    )
+    return "\n".join(f"{check.what} differs by {check.difference:.2e}" for check in checks if not check.passed)
 
 
 def every_network_check() -> Iterator[Check]:

@@ -47,9 +47,7 @@ class Case:
     def part(self, call: str, part: str) -> dict[str, Tensor]:
         """Tensors of one part of a call, by name: inputs, outputs, gradients, input_gradients."""
         prefix = f"{call}/{part}/"
-        return {
-            key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)
-        }
+        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
 
 
 @cache

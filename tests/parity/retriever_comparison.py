@@ -1,7 +1,7 @@
 """Compares RealmRetriever with the goldens: padded inputs, which blocks hold an answer, and where.
 
-On purpose, where question and block together are too long, only the block is cut. Such calls are compared with
-what 4.37.2's own tokenizer and answer search give for `truncation="only_second"`.
+On purpose, where question and block together are too long, only the block is cut. Such calls are held against
+what its own tokenizer and answer search give for `truncation="only_second"`.
 """
 
 from __future__ import annotations

@@ -59,9 +59,7 @@ def test_unknown_keys_of_released_configurations_survive_loading() -> None:
 def test_a_second_embedder_given_at_loading_takes_the_place_of_the_stored_one() -> None:
     golden = case("scorer_own_gelu")
     other = load_model(case("embedder_gelu"), "eager")
-    scorer = type(load_model(golden, "eager")).from_pretrained(
-        GOLDENS / golden.head["weights"], query_embedder=other
-    )
+    scorer = type(load_model(golden, "eager")).from_pretrained(GOLDENS / golden.head["weights"], query_embedder=other)
     assert scorer.query_embedder is other
     wanted = load_file(GOLDENS / golden.head["weights"] / "model.safetensors")
     assert torch.equal(scorer.embedder.cls.dense.weight, wanted["embedder.cls.dense.weight"])

@@ -21,10 +21,7 @@ KINDS: dict[str, Any] = {"slow": RealmTokenizer, "fast": RealmTokenizerFast}
 GROUPS = ("pairs", "candidates", "decoded")
 SLOW_ONLY = ("never_split", "never_split_cased", "no_basic")
 OPTIONS_OF_KIND = [
-    (kind, option)
-    for kind in KINDS
-    for option in STORED["options"]
-    if kind == "slow" or option not in SLOW_ONLY
+    (kind, option) for kind in KINDS for option in STORED["options"] if kind == "slow" or option not in SLOW_ONLY
 ]
 
 
@@ -63,9 +60,7 @@ def facts(ours: Any) -> dict[str, Any]:
     return {
         **{name: getattr(ours, name) for name in simple},
         "length": len(ours),
-        "special_ids": {
-            name: getattr(ours, f"{name}_token_id") for name in ("unk", "sep", "pad", "cls", "mask")
-        },
+        "special_ids": {name: getattr(ours, f"{name}_token_id") for name in ("unk", "sep", "pad", "cls", "mask")},
         "all_special_ids": sorted(ours.all_special_ids),
         "special_tokens_map": dict(ours.special_tokens_map),
         "clean_up": ours.clean_up_tokenization_spaces,
@@ -117,9 +112,7 @@ def _call(group: str, ours: Any, row: dict[str, Any]) -> Any:
         return ours.decode(row["ids"], **row["options"])
     options = {name: value for name, value in row["inputs"].items() if name != "text"}
     made = ours.batch_encode_candidates(row["inputs"]["text"], **options)
-    return {
-        name: value if isinstance(value, list) else {"tensor": value.tolist()} for name, value in made.items()
-    }
+    return {name: value if isinstance(value, list) else {"tensor": value.tolist()} for name, value in made.items()}
 
 
 def _outcome(group: str, ours: Any, row: dict[str, Any], wanted: Any) -> Any:

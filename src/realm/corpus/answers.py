@@ -20,9 +20,7 @@ _TOKEN = rf"[{_WORD}]+|[^\p{{Z}}\p{{C}}{_WORD}]"
 _GAP = r"[\p{Z}\p{C}]*"
 
 
-def contains_answer(
-    text: str, answers: Sequence[str], answer_type: Literal["string", "regex"] = "string"
-) -> bool:
+def contains_answer(text: str, answers: Sequence[str], answer_type: Literal["string", "regex"] = "string") -> bool:
     """Whether any of `answers` occurs in `text`.
 
     A string occurs if its tokens (words, and single signs) stand in the text in that order with nothing but
@@ -73,9 +71,7 @@ def _expressions(answers: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     found = []
     for answer in answers:
         try:
-            found.append(
-                re.compile(unicodedata.normalize("NFD", answer), re.IGNORECASE | re.UNICODE | re.MULTILINE)
-            )
+            found.append(re.compile(unicodedata.normalize("NFD", answer), re.IGNORECASE | re.UNICODE | re.MULTILINE))
         except (re.error, OverflowError, RecursionError):
             continue
     return tuple(found)

@@ -84,9 +84,7 @@ class DocumentStore(LanceTable):
             "title": [stored.document.title for stored in documents],
             "text": [stored.document.text for stored in documents],
             "source": [stored.document.source for stored in documents],
-            "metadata": [
-                json.dumps(dict(stored.document.metadata), ensure_ascii=False) for stored in documents
-            ],
+            "metadata": [json.dumps(dict(stored.document.metadata), ensure_ascii=False) for stored in documents],
             "first_block": [stored.first_block for stored in documents],
             "block_count": [stored.block_count for stored in documents],
         }

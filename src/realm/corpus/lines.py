@@ -154,7 +154,8 @@ def decode(data: bytes, offset: int) -> str:
 
 def _parse(data: bytes, offset: int) -> dict[str, Any]:
     try:
-        value = json.loads(decode(data, offset))
+        # Without its line break, so that the column of an error is one of this line.
+        value = json.loads(decode(data.rstrip(b"\r\n"), offset))
     except (ValueError, RecursionError) as exc:
         raise BadRecord("broken_json", f"broken JSON: {_one_line(exc)}") from exc
     if not isinstance(value, dict):

@@ -18,9 +18,7 @@ from realm.records import Question, ReadingExample
 T = TypeVar("T", Question, ReadingExample)
 
 
-def read_questions(
-    path: Path, *, skip_bad: bool = False, report: SkipReport | None = None
-) -> Iterator[Question]:
+def read_questions(path: Path, *, skip_bad: bool = False, report: SkipReport | None = None) -> Iterator[Question]:
     """Read questions, one JSON object a line.
 
     A line has `question`, and optionally `id` (otherwise `<file name>:<line>`), `answers` (a list of texts;
@@ -124,9 +122,7 @@ def _place(answer: object, context: str) -> tuple[str, int]:
     text = answer.get("text") if isinstance(answer, dict) else None
     start = answer.get("answer_start") if isinstance(answer, dict) else None
     if not isinstance(text, str) or not text or not isinstance(start, int) or isinstance(start, bool):
-        raise BadRecord(
-            "bad_answers", 'an answer must have "text" (not empty) and "answer_start" (a whole number)'
-        )
+        raise BadRecord("bad_answers", 'an answer must have "text" (not empty) and "answer_start" (a whole number)')
     if start < 0 or context[start : start + len(text)] != text:
         raise BadRecord(
             "answer_misplaced",

@@ -69,9 +69,7 @@ def _require_source(path: Path) -> None:
     if not path.exists():
         raise SourceError(f"{path}: there is no such file or folder")
     if not path.is_dir() and not path.name.lower().endswith(DOCUMENT_SUFFIXES):
-        raise SourceError(
-            f"{path}: cannot read this kind of file; expected one of {', '.join(DOCUMENT_SUFFIXES)}"
-        )
+        raise SourceError(f"{path}: cannot read this kind of file; expected one of {', '.join(DOCUMENT_SUFFIXES)}")
 
 
 def _read_sources(paths: list[Path], skipper: Skipper) -> Iterator[Document]:

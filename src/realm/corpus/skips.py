@@ -83,7 +83,5 @@ class UniqueIds:
             BadRecord: It was taken before.
         """
         if id in self._seen:
-            raise BadRecord(
-                "duplicate_id", f'the id "{id}" stands for an earlier record already; ids must be unique'
-            )
+            raise BadRecord("duplicate_id", f'the id "{id}" stands for an earlier record already; ids must be unique')
         self._seen.add(id)

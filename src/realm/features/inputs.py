@@ -7,7 +7,7 @@ segment 1 the second.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -98,3 +98,20 @@ class InputBuilder:
             attention_mask[number, :pieces] = 1
             body_mask[number, row.body_start : row.body_end] = True
         return Inputs(input_ids, attention_mask, token_type_ids, body_mask)
+
+
+def batches_of_like_length(lengths: Sequence[int], max_pieces: int) -> Iterator[list[int]]:
+    """Numbers of rows grouped by length, shortest first, so that little of a batch is padding.
+
+    Args:
+        lengths: Pieces of each row.
+        max_pieces: Most pieces of a batch, padding included; a longer row is a batch of its own.
+    """
+    batch: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda n: lengths[n]):
+        if batch and (len(batch) + 1) * lengths[number] > max_pieces:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch

@@ -49,9 +49,7 @@ class ExactIndex:
             raise ValueError(f"k is {k}; at least one row must be asked for")
         limit = np.finfo(np.float32).max / (_LARGEST_HALF * store.dim)
         if not (np.abs(queries) < limit).all():
-            raise ValueError(
-                f"queries must be finite and below {limit:.0e}; is the model that made them broken?"
-            )
+            raise ValueError(f"queries must be finite and below {limit:.0e}; is the model that made them broken?")
         k = min(k, store.rows - len(self._gone))
         if not k or not len(queries):
             return Hits(np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64))

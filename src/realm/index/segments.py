@@ -89,9 +89,7 @@ def check_segments(folder: Path, segments: Sequence[Segment], dim: int) -> None:
         found = path.stat().st_size
         is_last = place == len(segments) - 1
         if found < segment.bytes or (found > segment.bytes and not is_last):
-            raise CorruptFileError(
-                f"{path}: {found:,} bytes, where the manifest names {segment.bytes:,}. {REBUILD}"
-            )
+            raise CorruptFileError(f"{path}: {found:,} bytes, where the manifest names {segment.bytes:,}. {REBUILD}")
 
 
 def digest_of(file: BinaryIO, segment: Segment) -> Any:
@@ -106,6 +104,4 @@ def digest_of(file: BinaryIO, segment: Segment) -> Any:
 
 def damaged(path: Path) -> CorruptFileError:
     """The error for a file whose digest is wrong."""
-    return CorruptFileError(
-        f"{path}: the bytes are not those the manifest names (SHA-256 differs). {REBUILD}"
-    )
+    return CorruptFileError(f"{path}: the bytes are not those the manifest names (SHA-256 differs). {REBUILD}")

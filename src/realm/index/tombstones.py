@@ -93,11 +93,7 @@ def read_tombstones(folder: Path, entry: TombstoneFile) -> Int64[np.ndarray, " r
     except OSError as exc:
         raise CorruptFileError(f"{path}: cannot be read ({exc.strerror or exc}). {REBUILD}") from exc
     if len(data) != entry.bytes:
-        raise CorruptFileError(
-            f"{path}: {len(data):,} bytes, where the manifest names {entry.bytes:,}. {REBUILD}"
-        )
+        raise CorruptFileError(f"{path}: {len(data):,} bytes, where the manifest names {entry.bytes:,}. {REBUILD}")
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise CorruptFileError(
-            f"{path}: the bytes are not those the manifest names (SHA-256 differs). {REBUILD}"
-        )
+        raise CorruptFileError(f"{path}: the bytes are not those the manifest names (SHA-256 differs). {REBUILD}")
     return np.frombuffer(data, dtype=_NUMBER).astype(np.int64)

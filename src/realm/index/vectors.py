@@ -181,8 +181,7 @@ class VectorStore:
         # Mode "c": what is written to it stays in this process. Torch warns about arrays that cannot be
         # written to.
         self._maps = [
-            np.memmap(folder / segment.name, dtype=NUMBER, mode="c", shape=(segment.rows, dim))
-            for segment in segments
+            np.memmap(folder / segment.name, dtype=NUMBER, mode="c", shape=(segment.rows, dim)) for segment in segments
         ]
 
     def take(self, rows: Int64[np.ndarray, " row"]) -> Float32[np.ndarray, "row dim"]:

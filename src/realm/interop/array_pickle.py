@@ -19,9 +19,7 @@ from realm.interop.pickle_stack import RULES, PickleStack
 _RECONSTRUCT: Final = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
 _BYTES: Final = ("builtins.bytes", "__builtin__.bytes")
 _BYTEARRAY: Final = ("builtins.bytearray", "__builtin__.bytearray")
-_NAMES: Final = frozenset(
-    (*_RECONSTRUCT, *_BYTES, *_BYTEARRAY, "numpy.ndarray", "numpy.dtype", "_codecs.encode")
-)
+_NAMES: Final = frozenset((*_RECONSTRUCT, *_BYTES, *_BYTEARRAY, "numpy.ndarray", "numpy.dtype", "_codecs.encode"))
 _APPEND, _APPENDS, _STOP = b"ae."
 
 
@@ -118,9 +116,7 @@ class ArrayPickle(PickleStack):
 
     def refuse_instance(self) -> None:
         """INST: the old way to make an instance; it names its class."""
-        raise _unsafe(
-            f"the pickle makes an instance of {ascii(f'{self.take_line()}.{self.take_line()}')[1:-1]}"
-        )
+        raise _unsafe(f"the pickle makes an instance of {ascii(f'{self.take_line()}.{self.take_line()}')[1:-1]}")
 
     def reduce(self) -> None:
         """REDUCE: apply a name to its arguments, by our own rules and never by a call."""
@@ -139,12 +135,7 @@ class ArrayPickle(PickleStack):
             target.complete = True
 
     def _check_state(self, state: tuple[Any, ...]) -> None:
-        if (
-            len(state) != 5
-            or not isinstance(state[2], _Dtype)
-            or self.records is None
-            or state[4] is not self.records
-        ):
+        if len(state) != 5 or not isinstance(state[2], _Dtype) or self.records is None or state[4] is not self.records:
             raise SourceError("the pickle holds an array of another kind; expected one of objects")
         shape = state[1]
         if not isinstance(shape, tuple) or len(shape) != 1 or type(shape[0]) is not int:
@@ -166,17 +157,11 @@ def _reduced(name: str, arguments: tuple[Any, ...]) -> Any:
         return b""
     if name in _BYTEARRAY and kinds == (bytes,):
         return arguments[0]
-    if (
-        name in ("_codecs.encode", *_BYTEARRAY)
-        and kinds == (str, str)
-        and arguments[1] in ("latin1", "latin-1")
-    ):
+    if name in ("_codecs.encode", *_BYTEARRAY) and kinds == (str, str) and arguments[1] in ("latin1", "latin-1"):
         try:
             return arguments[0].encode("latin-1")
         except UnicodeEncodeError as exc:
-            raise SourceError(
-                "the pickle holds a byte string with characters beyond a byte; it is damaged"
-            ) from exc
+            raise SourceError("the pickle holds a byte string with characters beyond a byte; it is damaged") from exc
     raise _unsafe(f"the pickle calls {name} with arguments that plain arrays do not have")
 
 
@@ -190,9 +175,7 @@ def _refusal(opcode: int, position: int) -> SourceError | UnsafeFileError:
 
 
 def _unsafe(found: str) -> UnsafeFileError:
-    return UnsafeFileError(
-        f"{found}, which an array of records does not need. Nothing in the file has been run"
-    )
+    return UnsafeFileError(f"{found}, which an array of records does not need. Nothing in the file has been run")
 
 
 _OWN_RULES: Final[dict[int, Callable[[ArrayPickle], None]]] = {

@@ -106,9 +106,7 @@ def parse_entry(data: bytes) -> Entry:
     slices: list[Slice] = []
     for number, value in iterate_fields(data):
         if number == 2:
-            shape += tuple(
-                _dimension(_message(item)) for inner, item in iterate_fields(_message(value)) if inner == 2
-            )
+            shape += tuple(_dimension(_message(item)) for inner, item in iterate_fields(_message(value)) if inner == 2)
         elif number == 7:
             slices.append(_slice(_message(value)))
         elif number == 6:
@@ -139,9 +137,7 @@ def serialise_entry(entry: Entry) -> bytes:
 
 def slice_key(name: str, part: Slice) -> bytes:
     """Key of a slice: 0, name, number of axes, start and length of each; in TensorFlow's "ordered code"."""
-    escaped = name.encode("utf-8").replace(
-        b"\x00", b"\x00\xff"
-    )  # the code escapes 0xff too, which UTF-8 has not
+    escaped = name.encode("utf-8").replace(b"\x00", b"\x00\xff")  # the code escapes 0xff too, which UTF-8 has not
     numbers = (number for axis in part for number in (axis or (0, -1)))
     return b"\x00" + escaped + b"\x00\x01\x01" + bytes([len(part)]) + b"".join(map(_ordered, numbers))
 
@@ -150,9 +146,7 @@ def _ordered(number: int) -> bytes:
     """A signed number whose bytes sort as the numbers do: the leading bits tell length and sign."""
     magnitude = ~number if number < 0 else number
     length = magnitude.bit_length() // 7 + 1
-    ones = ((1 << length) - 1) << (
-        8 * length - length
-    )  # `length` leading ones, flipped for a negative number
+    ones = ((1 << length) - 1) << (8 * length - length)  # `length` leading ones, flipped for a negative number
     return ((number ^ ones) & ((1 << 8 * length) - 1)).to_bytes(length, "big")
 
 
@@ -166,9 +160,7 @@ def ordered_slices(name: str, entry: Entry, entries: Mapping[bytes, Entry]) -> t
     whole = [(0, size) for size in entry.shape]
     if any(len(part) != len(whole) for part in entry.slices):
         raise SourceError(f"the slices of {name} have another number of axes than its shape {entry.shape}")
-    cut = {
-        axis for part in entry.slices for axis in range(len(whole)) if part[axis] not in (None, whole[axis])
-    }
+    cut = {axis for part in entry.slices for axis in range(len(whole)) if part[axis] not in (None, whole[axis])}
     if len(cut) > 1:
         raise SourceError(f"{name} is cut along {len(cut)} axes; only variables cut along one can be read")
     axis = min(cut, default=0)
@@ -177,14 +169,8 @@ def ordered_slices(name: str, entry: Entry, entries: Mapping[bytes, Entry]) -> t
         first, length = part[axis] or whole[axis]
         shape = (*entry.shape[:axis], length, *entry.shape[axis + 1 :])
         found = entries.get(slice_key(name, part))
-        if (
-            found is None
-            or first != start
-            or (found.dtype, found.shape, found.slices) != (entry.dtype, shape, ())
-        ):
-            raise SourceError(
-                f"the slice of {name} that starts at {start} of {entry.shape[axis]} is not there"
-            )
+        if found is None or first != start or (found.dtype, found.shape, found.slices) != (entry.dtype, shape, ()):
+            raise SourceError(f"the slice of {name} that starts at {start} of {entry.shape[axis]} is not there")
         parts.append(found)
         start += length
     if start != entry.shape[axis]:
@@ -199,20 +185,14 @@ def _message(value: int | bytes) -> bytes:
 
 
 def _dimension(data: bytes) -> int:
-    return next(
-        (signed(value) for number, value in iterate_fields(data) if number == 1 and isinstance(value, int)), 0
-    )
+    return next((signed(value) for number, value in iterate_fields(data) if number == 1 and isinstance(value, int)), 0)
 
 
 def _slice(data: bytes) -> Slice:
     axes: list[tuple[int, int] | None] = []
     for number, extent in iterate_fields(data):
         if number == 1:
-            numbers = {
-                inner: signed(item)
-                for inner, item in iterate_fields(_message(extent))
-                if isinstance(item, int)
-            }
+            numbers = {inner: signed(item) for inner, item in iterate_fields(_message(extent)) if isinstance(item, int)}
             axes.append((numbers.get(1, 0), numbers[2]) if 2 in numbers else None)
     return tuple(axes)
 

@@ -108,12 +108,7 @@ def write_block_records(path: Path, records: Iterable[bytes]) -> int:
 
 def _header_and_head(count: int) -> bytes:
     text = f"{{'descr': '|O', 'fortran_order': False, 'shape': ({count},), }}".encode("ascii")
-    header = (
-        b"\x93NUMPY\x01\x00"
-        + (_HEADER_BYTES - 10).to_bytes(2, "little")
-        + text.ljust(_HEADER_BYTES - 11)
-        + b"\n"
-    )
+    header = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little") + text.ljust(_HEADER_BYTES - 11) + b"\n"
     return header + _PICKLE_HEAD % count.to_bytes(8, "little")
 
 
@@ -142,16 +137,12 @@ def _header(file: BinaryIO, path: Path) -> tuple[np.dtype[Any], int]:
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise SourceError(f"{path}: npy version {version[0]}.{version[1]}; known are 1.0 and 2.0")
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
     except SourceError:
         raise
     except Exception as exc:  # numpy lets through whatever its parser of the header's text raises
-        raise SourceError(
-            f"{path} is not an npy file, or its header is damaged; expected block_records.npy"
-        ) from exc
+        raise SourceError(f"{path} is not an npy file, or its header is damaged; expected block_records.npy") from exc
     if len(shape) != 1:
         raise SourceError(f"{path}: an array of shape {shape}; expected one dimension")
     if not 0 <= shape[0] <= size:  # not even a byte for each

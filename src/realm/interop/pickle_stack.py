@@ -54,9 +54,7 @@ class PickleStack:
         """The text up to the next line feed."""
         end = self.data.find(b"\n", self.position, self.position + _MAX_LINE_BYTES)
         if end < 0:
-            raise SourceError(
-                f"the pickle is cut off or damaged at byte {self.position}: a name does not end"
-            )
+            raise SourceError(f"the pickle is cut off or damaged at byte {self.position}: a name does not end")
         line = self.take(end - self.position)
         self.position += 1
         return line.decode("utf-8", "replace")
@@ -131,9 +129,7 @@ class PickleStack:
     def memoise(self, index: int) -> None:
         """Keep the last value under `index`, which must be the next one: every pickler counts so."""
         if index != len(self.places):
-            raise SourceError(
-                f"the pickle's memo jumps from {len(self.places)} to {index}; the file is damaged"
-            )
+            raise SourceError(f"the pickle's memo jumps from {len(self.places)} to {index}; the file is damaged")
         self.values[index] = self.stack[-1]
         self.places.append(0)
 

@@ -43,9 +43,7 @@ def read_table(path: Path) -> Iterator[tuple[bytes, bytes]]:
         raise SourceError(f"{path}: {exc}") from exc
 
 
-def write_table(
-    file: BinaryIO, items: Iterable[tuple[bytes, bytes]], *, block_bytes: int = BLOCK_BYTES
-) -> None:
+def write_table(file: BinaryIO, items: Iterable[tuple[bytes, bytes]], *, block_bytes: int = BLOCK_BYTES) -> None:
     """Write keys, which must ascend, with their values.
 
     Args:
@@ -140,9 +138,7 @@ def _block(data: bytes, offset: int, size: int) -> bytes:
     if mask(crc32c(data[offset : end + 1])).to_bytes(4, "little") != data[end + 1 : end + _TRAILER_BYTES]:
         raise SourceError(f"the block at byte {offset} does not match its checksum; fetch the file again")
     if data[end]:
-        raise SourceError(
-            f"the block at byte {offset} is compressed (type {data[end]}); save without compression"
-        )
+        raise SourceError(f"the block at byte {offset} is compressed (type {data[end]}); save without compression")
     return data[offset:end]
 
 

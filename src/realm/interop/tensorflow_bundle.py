@@ -144,9 +144,7 @@ class TensorBundle:
             pass
         return _numbers(flat, part).reshape(part.shape)
 
-    def _filled(
-        self, name: str, part: Entry, arrays: Iterable[NDArray[np.uint8]]
-    ) -> Iterator[NDArray[np.uint8]]:
+    def _filled(self, name: str, part: Entry, arrays: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         """The arrays one by one, each filled with the bytes that follow; then the checksum must be right."""
         path = self._checked_path(name, part)
         crc = 0
@@ -162,9 +160,7 @@ class TensorBundle:
                 crc = crc32c(array, crc)
                 yield array
         if mask(crc) != part.masked_crc:
-            raise SourceError(
-                f"{path}: the bytes of {name} do not match their checksum; fetch the file again"
-            )
+            raise SourceError(f"{path}: the bytes of {name} do not match their checksum; fetch the file again")
 
     def _checked_path(self, name: str, part: Entry) -> Path:
         """The data file, if the size of the part is that of its shape and lies within the file."""
@@ -180,9 +176,7 @@ class TensorBundle:
             )
         there = path.stat().st_size
         if part.offset + expected > there:
-            raise SourceError(
-                f"{path} is cut off: it has {there} bytes, and {name} ends at {part.offset + expected}"
-            )
+            raise SourceError(f"{path} is cut off: it has {there} bytes, and {name} ends at {part.offset + expected}")
         return path
 
 

@@ -68,9 +68,7 @@ def write_bundle(
             for place, (name, value) in enumerate(variables):
                 key = name.encode("utf-8")
                 if key in entries or key.startswith(b"\x00"):
-                    raise UsageError(
-                        f"the variable name {name!r} is empty or there twice; expected a new one"
-                    )
+                    raise UsageError(f"the variable name {name!r} is empty or there twice; expected a new one")
                 entries[key] = serialise_entry(_written(files[place % shards], place % shards, name, value))
             write_table(files[-1], sorted(entries.items()), block_bytes=block_bytes)
             for file in files:
@@ -96,9 +94,7 @@ def _written(file: BinaryIO, shard: int, name: str, value: Value) -> Entry:
         written += len(data)
     expected = int(np.prod(value.shape, dtype=np.int64)) * np.dtype(value.dtype).itemsize
     if written != expected:
-        raise UsageError(
-            f"variable {name!r} of shape {value.shape} needs {expected} bytes; its rows have {written}"
-        )
+        raise UsageError(f"variable {name!r} of shape {value.shape} needs {expected} bytes; its rows have {written}")
     return Entry(number, tuple(value.shape), shard, offset, written, mask(crc))
 
 

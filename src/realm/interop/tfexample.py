@@ -60,9 +60,7 @@ def serialise_example(
         UsageError: The values of a feature are of another type, or of several.
     """
     entries = b"".join(
-        bytes_field(
-            1, bytes_field(1, name.encode("utf-8")) + bytes_field(2, _serialised_feature(name, values))
-        )
+        bytes_field(1, bytes_field(1, name.encode("utf-8")) + bytes_field(2, _serialised_feature(name, values)))
         for name, values in sorted(features.items())
     )
     return bytes_field(1, entries)
@@ -147,17 +145,13 @@ def _packed_varints_one_by_one(data: bytes) -> NDArray[np.int64]:
 def _float_list(data: bytes) -> NDArray[np.float32]:
     raw = b"".join(_as_bytes(value, "a float") for number, value in iterate_fields(data) if number == 1)
     if len(raw) % 4:
-        raise SourceError(
-            f"not a tf.Example: a list of floats has {len(raw)} bytes, expected a multiple of 4"
-        )
+        raise SourceError(f"not a tf.Example: a list of floats has {len(raw)} bytes, expected a multiple of 4")
     return np.frombuffer(raw, dtype="<f4").astype(np.float32)
 
 
 def _serialised_feature(name: str, values: Any) -> bytes:
     if isinstance(values, str | bytes):
-        raise UsageError(
-            f"feature {name!r} is one {type(values).__name__}; expected a list, as in [{values[:10]!r}]"
-        )
+        raise UsageError(f"feature {name!r} is one {type(values).__name__}; expected a list, as in [{values[:10]!r}]")
     if not isinstance(values, np.ndarray):
         if not len(values):
             return b""
@@ -170,6 +164,4 @@ def _serialised_feature(name: str, values: Any) -> bytes:
     if array.dtype.kind in "iu" and array.dtype != np.uint64:
         packed = b"".join(map(write_varint, array.tolist()))
         return bytes_field(_INT64_LIST, bytes_field(1, packed))
-    raise UsageError(
-        f"feature {name!r} holds {array.dtype}; expected only bytes, only integers or only floats"
-    )
+    raise UsageError(f"feature {name!r} holds {array.dtype}; expected only bytes, only integers or only floats")

@@ -49,9 +49,7 @@ def iterate_tfrecord(path: Path, *, max_record_bytes: int = MAX_RECORD_BYTES) ->
                 yield record
                 number += 1
     except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-        raise SourceError(
-            f"{path}: the gzip stream is cut off or damaged ({exc}); fetch the file again"
-        ) from exc
+        raise SourceError(f"{path}: the gzip stream is cut off or damaged ({exc}); fetch the file again") from exc
     except OSError as exc:
         raise SourceError(f"{path} cannot be read: {exc.strerror or exc}") from exc
 
@@ -109,9 +107,7 @@ def _next_record(file: BinaryIO, what: str, max_record_bytes: int) -> bytes | No
     if len(header) < _HEADER_BYTES:
         raise SourceError(f"{what} is cut off: {len(header)} of its {_HEADER_BYTES} header bytes are there")
     if _stored_crc(header[:8]) != header[8:]:
-        raise SourceError(
-            f"{what}: the checksum of its length is wrong; the file is damaged or not a TFRecord file"
-        )
+        raise SourceError(f"{what}: the checksum of its length is wrong; the file is damaged or not a TFRecord file")
     length = int.from_bytes(header[:8], "little")
     if length > max_record_bytes:
         raise SourceError(f"{what} claims {length} bytes; at most {max_record_bytes} are read")

@@ -76,13 +76,9 @@ def iterate_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif wire_type in (FIXED32, FIXED64):
             count = 4 if wire_type == FIXED32 else 8
         else:
-            raise SourceError(
-                f"field {number} at byte {position} has wire type {wire_type}; known are 0, 1, 2, 5"
-            )
+            raise SourceError(f"field {number} at byte {position} has wire type {wire_type}; known are 0, 1, 2, 5")
         if start + count > len(data):
-            raise SourceError(
-                f"field {number} at byte {position} needs {count} bytes, {len(data) - start} are left"
-            )
+            raise SourceError(f"field {number} at byte {position} needs {count} bytes, {len(data) - start} are left")
         position = start + count
         yield number, data[start:position]
 

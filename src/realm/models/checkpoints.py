@@ -81,8 +81,11 @@ def _find(name_or_path: str, filename: str, hub: Mapping[str, Any]) -> Path | No
         path = Path(name_or_path, hub.get("subfolder") or "", filename)
         return path if path.is_file() else None
     found = cached_file(
-        name_or_path, filename, _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False, **hub
+        name_or_path,
+        filename,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **hub,
     )
     return None if found is None else Path(found)
 

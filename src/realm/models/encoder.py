@@ -79,7 +79,9 @@ class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
             ValueError: `labels` without `relevance_score`; candidate counts that do not agree.
         """
         if labels is not None and relevance_score is None:
-            raise ValueError("You have to specify `relevance_score` when `labels` is specified in order to compute loss.")
+            raise ValueError(
+                "You have to specify `relevance_score` when `labels` is specified in order to compute loss."
+            )
         trunk = self.realm(
             flatten_candidates(input_ids, 1),
             attention_mask=flatten_candidates(attention_mask, 1),

@@ -49,7 +49,9 @@ def marginal_mlm(
     return -(marginal * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
 
 
-def marginal_likelihood(scores: Float[Tensor, "*batch choice"], correct: Bool[Tensor, "*batch choice"]) -> Float[Tensor, "*batch"]:
+def marginal_likelihood(
+    scores: Float[Tensor, "*batch choice"], correct: Bool[Tensor, "*batch choice"]
+) -> Float[Tensor, "*batch"]:
     """Negative log probability that a choice drawn from softmax(scores) is a correct one.
 
         L = logsumexp(scores) - logsumexp(scores where correct)

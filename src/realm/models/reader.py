@@ -132,8 +132,14 @@ class RealmReader(RealmPreTrainedModel):
         if block_mask is None:
             raise ValueError("You have to specify `block_mask` to separate question block and evidence block.")
         trunk, batch, blocks = self._encode(
-            input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds,
-            output_attentions, output_hidden_states,
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            head_mask,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
         )
         hidden = trunk.last_hidden_state
         one_question = relevance_score.dim() == 1

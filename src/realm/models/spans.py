@@ -40,9 +40,7 @@ def _candidates(pieces: int, max_span_width: int) -> tuple[Tensor, Tensor]:
     return starts, ends
 
 
-def allowed_spans(
-    block_mask: Bool[Tensor, "*row pieces"], candidates: SpanCandidates
-) -> Bool[Tensor, "*row span"]:
+def allowed_spans(block_mask: Bool[Tensor, "*row pieces"], candidates: SpanCandidates) -> Bool[Tensor, "*row span"]:
     """Whether both ends of a span lie in the block."""
     return block_mask[..., candidates.starts] & block_mask[..., candidates.ends]
 

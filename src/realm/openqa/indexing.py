@@ -11,6 +11,7 @@ from pathlib import Path
 from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
 from realm.corpus.readers import read_documents
 from realm.corpus.skips import SkipReport
+from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import Manifest
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.writer import KnowledgeBaseWriter
@@ -102,7 +103,7 @@ def index_sources(
     return report
 
 
-def remove_documents(folder: Path, ids: Sequence[str], model: ModelFolder) -> tuple[int, Manifest]:
+def remove_documents(folder: Path, ids: Sequence[str]) -> tuple[int, Manifest]:
     """Take documents out of a knowledge base, as one new version.
 
     Returns:
@@ -111,15 +112,13 @@ def remove_documents(folder: Path, ids: Sequence[str], model: ModelFolder) -> tu
     Raises:
         KnowledgeBaseError: There is no knowledge base, or another process is writing it.
     """
-    dim = model.networks.config.retriever_proj_size
-    with KnowledgeBaseWriter(folder, model.reference, dim, MAX_BLOCK_PIECES) as writer:
+    manifest = KnowledgeBase.open(folder).manifest
+    with KnowledgeBaseWriter(folder, manifest.model, manifest.dim, manifest.max_block_pieces) as writer:
         removed = writer.remove(ids)
         return removed, writer.publish()
 
 
-def _changed(
-    documents: Iterator[Document], writer: KnowledgeBaseWriter, report: IndexReport
-) -> Iterator[Document]:
+def _changed(documents: Iterator[Document], writer: KnowledgeBaseWriter, report: IndexReport) -> Iterator[Document]:
     """Documents that are not in the knowledge base as they are."""
     while batch := list(islice(documents, _DOCUMENTS_PER_LOOKUP)):
         known = writer.documents.get([document.id for document in batch], with_text=False)

@@ -128,4 +128,6 @@ class KnowledgeBase:
         }
         for part, (found, expected) in counts.items():
             if found != expected:
-                raise KnowledgeBaseError(f"{self.folder}: {found:,} {part}, the manifest names {expected:,}. Rebuild it.")
+                raise KnowledgeBaseError(
+                    f"{self.folder}: {found:,} {part}, the manifest names {expected:,}. Rebuild it."
+                )

@@ -1,7 +1,7 @@
 """The manifest of a knowledge base: which versions of its parts belong together, written last and atomically.
 
-    kb/kb.json        the published version: what readers see
-    kb/pending.json   a version in the making: what a killed writer leaves, and the next one goes on from
+kb/kb.json        the published version: what readers see
+kb/pending.json   a version in the making: what a killed writer leaves, and the next one goes on from
 """
 
 from __future__ import annotations

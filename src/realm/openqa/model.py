@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import safe_open
@@ -20,10 +19,11 @@ from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.reader import RealmReader, RealmReaderOutput
 from realm.models.trunk import RealmPreTrainedModel, returns_tuple
+from realm.openqa.exact_top_k import exact_top_k
+from realm.openqa.readings import Reading, stack
 from realm.openqa.retriever import RealmRetriever, body_mask
 
 BLOCK_EMB_FILE = "block_emb.safetensors"
-_ROWS_AT_ONCE = 1 << 18
 
 
 class Searcher(Protocol):
@@ -137,11 +137,9 @@ class RealmForOpenQA(RealmPreTrainedModel):
         relevance = torch.einsum("qd,qkd->qk", question_vectors, block_vectors.to(question_vectors))
         reading = [
             self._reading(ids, question, found, answer)
-            for ids, question, found, answer in zip(
-                block_ids.tolist(), input_ids, relevance, answers, strict=True
-            )
+            for ids, question, found, answer in zip(block_ids.tolist(), input_ids, relevance, answers, strict=True)
         ]
-        output = self._read(_stack(reading, self._pad_id), relevance, one_question=questions == 1)
+        output = self._read(stack(reading, self._pad_id), relevance, one_question=questions == 1)
         predicted = [self._predicted(reading[q], output, q) for q in range(questions)]
         result = RealmForOpenQAOutput(
             reader_output=output,
@@ -210,7 +208,7 @@ class RealmForOpenQA(RealmPreTrainedModel):
             return self.searcher.embeddings(block_ids)
         return self.block_emb.index_select(0, block_ids.to(self.block_emb.device))
 
-    def _reading(self, ids: list[int], question_ids: Tensor, relevance: Tensor, answers: Any) -> _Reading:
+    def _reading(self, ids: list[int], question_ids: Tensor, relevance: Tensor, answers: Any) -> Reading:
         """The first `reader_beam_size` blocks of a question as reader rows, and the answers in all of them."""
         retriever = cast(RealmRetriever, self.retriever)
         blocks = min(self.config.reader_beam_size, len(ids))
@@ -220,12 +218,12 @@ class RealmForOpenQA(RealmPreTrainedModel):
         concat = retriever.concat(question, bodies[:blocks], max(map(len, bodies)))
         inputs = {key: torch.tensor(value) for key, value in concat.items()}
         if answers is None:
-            return _Reading(inputs, body_mask(concat), None, None, None)
+            return Reading(inputs, body_mask(concat), None, None, None)
         has_answers = torch.tensor(retriever.answers_in(bodies, answers), device=relevance.device)
         _, starts, ends = retriever.block_has_answer(concat, answers)
-        return _Reading(inputs, body_mask(concat), torch.tensor(starts), torch.tensor(ends), has_answers)
+        return Reading(inputs, body_mask(concat), torch.tensor(starts), torch.tensor(ends), has_answers)
 
-    def _read(self, reading: _Reading, relevance: Tensor, one_question: bool) -> RealmReaderOutput:
+    def _read(self, reading: Reading, relevance: Tensor, one_question: bool) -> RealmReaderOutput:
         batched = reading.to(self.reader.device)
         if one_question:
             batched, relevance = batched.first(), relevance[0]
@@ -244,52 +242,13 @@ class RealmForOpenQA(RealmPreTrainedModel):
             ),
         )
 
-    def _predicted(self, reading: _Reading, output: RealmReaderOutput, question: int) -> LongTensor:
+    def _predicted(self, reading: Reading, output: RealmReaderOutput, question: int) -> LongTensor:
         block, start, end = (
             int(cast(Tensor, field).reshape(-1)[question])
             for field in (output.block_idx, output.start_pos, output.end_pos)
         )
         ids = reading.inputs["input_ids"]
         return cast(LongTensor, ids[block, start : end + 1] if block >= 0 else ids.new_empty(0))
-
-
-class _Reading(NamedTuple):
-    """Reader inputs of one question, or stacked of several; the last three are None without answers."""
-
-    inputs: dict[str, Tensor]
-    block_mask: Tensor
-    starts: Tensor | None
-    ends: Tensor | None
-    has_answers: Tensor | None
-
-    def to(self, device: torch.device) -> _Reading:
-        rest = (None if field is None else field.to(device) for field in self[1:])
-        return _Reading({key: value.to(device) for key, value in self.inputs.items()}, *cast(Any, rest))
-
-    def first(self) -> _Reading:
-        rest = (None if field is None else field[0] for field in self[1:])
-        return _Reading({key: value[0] for key, value in self.inputs.items()}, *cast(Any, rest))
-
-
-def exact_top_k(block_emb: Tensor, questions: Tensor, k: int) -> Tensor:
-    """Numbers of the `k` rows with the largest inner product, best first; scanned in pieces, in float32.
-
-    Raises:
-        ValueError: There are fewer than `k` rows.
-    """
-    if k > block_emb.size(0):
-        raise ValueError(f"{k} blocks are to be retrieved, but block_emb has {block_emb.size(0)} rows.")
-    queries = questions.to(block_emb.device, torch.float32)
-    scores = queries.new_empty(len(queries), 0)
-    ids = torch.empty(len(queries), 0, dtype=torch.long, device=block_emb.device)
-    for start in range(0, block_emb.size(0), _ROWS_AT_ONCE):
-        part = block_emb[start : start + _ROWS_AT_ONCE].float()
-        part_scores, part_ids = (queries @ part.T).topk(min(k, part.size(0)), dim=-1)
-        scores = torch.cat([scores, part_scores], dim=-1)
-        ids = torch.cat([ids, part_ids + start], dim=-1)
-        scores, order = scores.topk(min(k, scores.size(-1)), dim=-1)
-        ids = ids.gather(-1, order)
-    return ids
 
 
 def _answers_of_each(answer_ids: Any, questions: int) -> list[Any]:
@@ -300,22 +259,3 @@ def _answers_of_each(answer_ids: Any, questions: int) -> list[Any]:
     if len(answer_ids) != questions:
         raise ValueError(f"{questions} questions need as many lists of answers; found {len(answer_ids)}.")
     return list(answer_ids)
-
-
-def _stack(readings: Sequence[_Reading], pad_id: int) -> _Reading:
-    """Several questions' inputs with one more leading dimension, padded to the longest."""
-
-    def stacked(tensors: list[Tensor], fill: int) -> Tensor:
-        width = max(tensor.size(-1) for tensor in tensors)
-        padded = [torch.nn.functional.pad(t, (0, width - t.size(-1)), value=fill) for t in tensors]
-        return torch.stack(padded)
-
-    inputs = {
-        key: stacked([reading.inputs[key] for reading in readings], pad_id if key == "input_ids" else 0)
-        for key in readings[0].inputs
-    }
-    mask = stacked([reading.block_mask for reading in readings], 0)
-    if readings[0].starts is None:
-        return _Reading(inputs, mask, None, None, None)
-    starts, ends, has = ([cast(Tensor, r[field]) for r in readings] for field in (2, 3, 4))
-    return _Reading(inputs, mask, stacked(starts, -1), stacked(ends, -1), torch.stack(has))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from realm.artifacts import sha256_of_file
 from realm.errors import ModelError
-from realm.features.inputs import InputBuilder, Row
+from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.precision import fastest_dtype
 from realm.openqa.default_model import DEFAULT_MODEL, default_model_folder
 from realm.openqa.manifest import ModelReference
@@ -86,18 +86,10 @@ class ModelFolder:
         Returns:
             (rows, dim) float32.
         """
-        order = sorted(range(len(rows)), key=lambda number: len(rows[number].ids))
         vectors = np.empty((len(rows), self.networks.config.retriever_proj_size), dtype=np.float32)
-        start = 0
-        while start < len(order):
-            longest = len(rows[order[start]].ids)
-            end = start + 1
-            while end < len(order) and (end + 1 - start) * (longest := len(rows[order[end]].ids)) <= _PIECES_AT_ONCE:
-                end += 1
-            numbers = order[start:end]
+        for numbers in batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE):
             batch = self.inputs.pad([rows[number] for number in numbers]).to(self.device)
             with torch.inference_mode():
                 projected = self.networks.embedder(**batch.for_trunk(), return_dict=True).projected_score
             vectors[numbers] = projected.float().cpu().numpy()
-            start = end
         return vectors

@@ -1,7 +1,7 @@
 """Writes the next version of a knowledge base: appended to in steps, published at once.
 
-    open ──► put ──► put ──► … ──► publish          kb.json stays as it was until the last step
-               └─► pending.json: what a killed writer leaves, and the next one goes on from
+open ──► put ──► put ──► … ──► publish          kb.json stays as it was until the last step
+           └─► pending.json: what a killed writer leaves, and the next one goes on from
 """
 
 from __future__ import annotations

@@ -113,10 +113,7 @@ class RealmTokenizerBase(TokenizersBackend):
 
         A piece that stood twice in the file read has the later id; it is written twice again, so no id moves.
         """
-        pieces = {
-            number: piece
-            for piece, number in self.backend_tokenizer.get_vocab(with_added_tokens=False).items()
-        }
+        pieces = {number: piece for piece, number in self.backend_tokenizer.get_vocab(with_added_tokens=False).items()}
         lines: list[str] = []
         for number in sorted(pieces):
             lines += [pieces[number]] * (number + 1 - len(lines))
@@ -134,9 +131,7 @@ class RealmTokenizerBase(TokenizersBackend):
         """Write `tokenizer.json` without the settings of the last call, and for 4.37.2 the files it reads."""
         self.backend_tokenizer.no_truncation()
         self.backend_tokenizer.no_padding()
-        saved: tuple[str, ...] = super()._save_pretrained(
-            save_directory, file_names, legacy_format, filename_prefix
-        )
+        saved: tuple[str, ...] = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
         if legacy_format is False:
             return saved
         folder, prefix = str(save_directory), filename_prefix

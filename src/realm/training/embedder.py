@@ -1,4 +1,4 @@
-"""The job `embedder`: question-block pairs, in-batch negatives, and the trunk's own mean-pooled similarities as teacher.
+"""The job `embedder`: question-block pairs with in-batch negatives, taught by the trunk's mean-pooled similarities.
 
 The trunk's layers stay frozen; one layer is added that starts as mean pooling, so that the first step already
 ranks almost as well as the mean-pooled trunk with its many more dimensions.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from realm.corpus.chunking import chunk_documents
 from realm.corpus.questions import read_questions
 from realm.corpus.readers import read_documents
-from realm.features.inputs import InputBuilder, Row
+from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.losses import in_batch_contrastive, similarity_distillation
@@ -28,6 +28,7 @@ from realm.training.loop import LoopSettings
 from realm.training.reading_data import ReadingPool
 from realm.training.warm_start import (
     config_from_bert,
+    find_trunk,
     freeze_below,
     load_trunk,
     mean_pooling_layer,
@@ -35,7 +36,7 @@ from realm.training.warm_start import (
 )
 
 _SAMPLE_FOR_COMPONENTS = 1024
-_ROWS_AT_ONCE = 16
+_PIECES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class EmbedderRecipe:
     Attributes:
         trunk: Folder of a BERT-family encoder whose mean-pooled states are good similarities.
         sources: Reading files: question and answering passage; options as for the reader.
+        data: Folder that relative paths of the recipe start from.
         documents: Document files; a sentence of a block serves as question to it.
         questions: Question files; their similarities to all blocks of the batch are learned from the teacher.
         max_documents: Of each document file, at most this many are used.
@@ -63,6 +65,7 @@ class EmbedderRecipe:
     trunk: str
     sources: tuple[str, ...]
     steps: int
+    data: str = "."
     documents: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     max_documents: int = 400
@@ -115,13 +118,13 @@ class EmbedderJob:
     """
 
     def __init__(self, recipe: EmbedderRecipe) -> None:
-        folder = Path(recipe.trunk)
+        folder = find_trunk(recipe.trunk)
         self.recipe = recipe
         self._tokenizer = PieceTokenizer.from_folder(folder)
         self._builder = InputBuilder(self._tokenizer)
-        self._pool = ReadingPool(recipe.sources, self._tokenizer, recipe.seed)
+        self._pool = ReadingPool(recipe.sources, Path(recipe.data), self._tokenizer, recipe.seed)
         self._blocks = list(self._sentence_blocks())
-        questions = [q.text for path in recipe.questions for q in read_questions(Path(path))]
+        questions = [q.text for path in recipe.questions for q in read_questions(Path(recipe.data, path))]
         random.Random(recipe.seed).shuffle(questions)
         self._questions = [pieces.ids for pieces in self._tokenizer.encode_batch(questions)]
         torch.manual_seed(recipe.seed)
@@ -184,9 +187,7 @@ class EmbedderJob:
         self.embedder.save_pretrained(folder)
 
     def _fresh_embedder(self, folder: Path) -> RealmEmbedder:
-        config = config_from_bert(
-            folder, extra_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-        )
+        config = config_from_bert(folder, extra_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
         embedder = RealmEmbedder(RealmConfig.from_dict(config.to_dict()))
         load_trunk(embedder.realm, folder)
         layers = embedder.realm.encoder.layer
@@ -212,23 +213,23 @@ class EmbedderJob:
 
     def _embed(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         """Our vectors and the teacher's unit vectors, in the order of rows; computed in groups of like length."""
-        order = sorted(range(len(rows)), key=lambda number: len(rows[number].ids))
         device = self.embedder.device
+        order: list[int] = []
         ours, teachers = [], []
-        for start in range(0, len(order), _ROWS_AT_ONCE):
-            inputs = self._builder.pad([rows[number] for number in order[start : start + _ROWS_AT_ONCE]]).to(device)
+        for numbers in batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE):
+            inputs = self._builder.pad([rows[number] for number in numbers]).to(device)
             ours.append(self.embedder(**inputs.for_trunk(), return_dict=True).projected_score)
             weights = inputs.attention_mask[..., None].float()
             means = (self._trunk_states.float() * weights).sum(1) / weights.sum(1)
             teachers.append(nn.functional.normalize(means, dim=-1))
-        back = torch.empty(len(order), dtype=torch.long, device=device)
-        back[torch.tensor(order, device=device)] = torch.arange(len(order), device=device)
+            order += numbers
+        back = torch.tensor(order, device=device).argsort()
         return torch.cat(ours)[back], torch.cat(teachers)[back]
 
     def _sentence_blocks(self) -> Iterator[SentenceBlock]:
         """Blocks of the documents that have at least two sentences."""
         for path in self.recipe.documents:
-            documents = read_documents([Path(path)])
+            documents = read_documents([Path(self.recipe.data, path)])
             limited = (document for document, _ in zip(documents, range(self.recipe.max_documents), strict=False))
             for cut in chunk_documents(limited, self._tokenizer):
                 texts = [block.text for block in cut.blocks]

@@ -214,7 +214,9 @@ def _restore(run: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch
     for name, p in parameters.items():
         with torch.no_grad():
             p.copy_(tensors[f"weight.{name}"])
-        state = {key: tensors[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step") if f"{key}.{name}" in tensors}
+        state = {
+            key: tensors[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step") if f"{key}.{name}" in tensors
+        }
         if state:
             optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
     return int(json.loads((folder / "state.json").read_text(encoding="utf-8"))["step"])

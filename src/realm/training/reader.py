@@ -18,7 +18,7 @@ from realm.models.spans import allowed_spans, correct_spans, span_candidates
 from realm.text.pieces import PieceTokenizer
 from realm.training.loop import LoopSettings
 from realm.training.reading_data import ReadingPool, TokenizedExample
-from realm.training.warm_start import config_from_bert, freeze_below, identity_layer, load_trunk
+from realm.training.warm_start import config_from_bert, find_trunk, freeze_below, identity_layer, load_trunk
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class ReaderRecipe:
     Attributes:
         trunk: Folder of a BERT-family encoder to start from.
         sources: Reading files; `;keep_aside=N` keeps one title in N out, `;share=F` weighs the draw.
+        data: Folder that relative paths of the recipe start from.
         extra_layers: Layers added on top of the trunk.
         first_trained_layer: Embeddings and layers below stay as they are.
         batch_questions: Questions per step.
@@ -42,6 +43,7 @@ class ReaderRecipe:
     trunk: str
     sources: tuple[str, ...]
     steps: int
+    data: str = "."
     extra_layers: int = 1
     first_trained_layer: int = 2
     batch_questions: int = 24
@@ -84,11 +86,11 @@ class ReaderJob:
     """
 
     def __init__(self, recipe: ReaderRecipe) -> None:
-        folder = Path(recipe.trunk)
+        folder = find_trunk(recipe.trunk)
         self.recipe = recipe
         tokenizer = PieceTokenizer.from_folder(folder)
         self._builder = InputBuilder(tokenizer)
-        self._pool = ReadingPool(recipe.sources, tokenizer, recipe.seed)
+        self._pool = ReadingPool(recipe.sources, Path(recipe.data), tokenizer, recipe.seed)
         torch.manual_seed(recipe.seed)
         config = config_from_bert(
             folder,
@@ -157,7 +159,9 @@ class ReaderJob:
     def _row(self, question_ids: list[int], body_ids: list[int]) -> Row:
         return self._builder.reader(question_ids, body_ids, self.recipe.max_pieces)
 
-    def _groups(self, questions: list[list[tuple[Row, tuple[tuple[int, int], ...]]]]) -> Iterator[list[list[tuple[Row, tuple[tuple[int, int], ...]]]]]:
+    def _groups(
+        self, questions: list[list[tuple[Row, tuple[tuple[int, int], ...]]]]
+    ) -> Iterator[list[list[tuple[Row, tuple[tuple[int, int], ...]]]]]:
         group: list[list[tuple[Row, tuple[tuple[int, int], ...]]]] = []
         for rows in questions:
             if group and sum(map(len, group)) + len(rows) > self.recipe.micro_rows:

@@ -91,6 +91,7 @@ class ReadingPool:
 
     Args:
         sources: As in a recipe; see `split_paths`.
+        data: Folder that relative paths start from.
         tokenizer: Of the model.
         seed: Of all draws.
 
@@ -99,13 +100,13 @@ class ReadingPool:
         SourceError: A source cannot be read.
     """
 
-    def __init__(self, sources: Sequence[str], tokenizer: PieceTokenizer, seed: int) -> None:
+    def __init__(self, sources: Sequence[str], data: Path, tokenizer: PieceTokenizer, seed: int) -> None:
         self.passages: dict[str, int] = {}
         self._seed = seed
         self.groups: list[list[TokenizedExample]] = []
         self._shares: list[float] = []
         for path, keep_aside, share in split_paths(sources):
-            examples = [e for e in read_reading_examples(path) if not is_kept_aside(e.title, keep_aside)]
+            examples = [e for e in read_reading_examples(data / path) if not is_kept_aside(e.title, keep_aside)]
             group = list(tokenize_examples(examples, tokenizer, self.passages))
             if not group:
                 raise RecipeError(f"{path} has no reading example to train on.")
@@ -123,12 +124,11 @@ class ReadingPool:
     def draw(self, step: int, count: int) -> list[TokenizedExample]:
         """The examples of a step: each source by its share, without repetition within an epoch of the source."""
         drawn: list[TokenizedExample] = []
-        total = sum(self._shares)
+        total, before = sum(self._shares), 0.0
         for number, (group, share) in enumerate(zip(self.groups, self._shares, strict=True)):
-            due = round(count * sum(self._shares[: number + 1]) / total) - round(
-                count * sum(self._shares[:number]) / total
-            )
+            due = round(count * (before + share) / total) - round(count * before / total)
             drawn += (self._at(group, number, step * due + place) for place in range(due))
+            before += share
         return drawn
 
     def other_passage(self, example: TokenizedExample, choice: random.Random) -> list[int] | None:

@@ -40,6 +40,22 @@ def load_recipe(kind: type[R], path: Path, overrides: Sequence[str] = ()) -> R:
     return build(kind, values, str(path))
 
 
+def find_recipe(name: str) -> Path:
+    """Path of a recipe: a file, or the name of one in the package.
+
+    Raises:
+        RecipeError: There is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    built_in = Path(__file__).parent / "recipes" / f"{name}.toml"
+    if not built_in.is_file():
+        names = ", ".join(sorted(p.stem for p in built_in.parent.glob("*.toml")))
+        raise RecipeError(f"No recipe {name}: it is neither a file nor one of {names}.")
+    return built_in
+
+
 def build(kind: type[R], values: Mapping[str, Any], where: str) -> R:
     """Make a recipe of plain values, checking names and types."""
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -48,11 +64,7 @@ def build(kind: type[R], values: Mapping[str, Any], where: str) -> R:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
             raise RecipeError(f"{where}: unknown key {key!r}; did you mean {near[0]!r}?")
-    missing = [
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and name not in values
-    ]
+    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in values]
     if missing:
         raise RecipeError(f"{where}: missing {', '.join(missing)}.")
     return kind(**{key: _checked(value, hints[key], f"{where}: {key}") for key, value in values.items()})

@@ -15,6 +15,7 @@ from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.trunk import RealmBertModel, RealmLayer
+from realm.openqa.default_model import trunk_folder
 
 _CONFIG_KEYS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
@@ -26,6 +27,15 @@ MEAN_GAIN = 20.0
 """How much louder the mean is than [CLS]'s own state in the pooling layer."""
 POOLER_SLOPE = 0.1
 """Keeps the pooler's tanh in its straight part."""
+
+
+PUBLIC_TRUNK = "minilm"
+"""Recipe name of the trunk of realm-mini."""
+
+
+def find_trunk(name: str) -> Path:
+    """Folder of a recipe's trunk: a path, or "minilm" for the public one that realm-mini stands on."""
+    return trunk_folder() if name == PUBLIC_TRUNK else Path(name)
 
 
 def config_from_bert(folder: Path, extra_layers: int, **overrides: Any) -> RealmConfig:

@@ -1,0 +1,44 @@
+"""`realm ask` and `realm demo`: questions in, answers out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from realm.cli.output import answer_as_json, print_answer, print_json
+
+KbOption = Annotated[Path, typer.Option("--kb", help="Folder of the knowledge base.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(ask)
+    app.command()(demo)
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    kb: KbOption = Path("kb"),
+    top: Annotated[int, typer.Option(min=1, help="How many passages to read and show.")] = 5,
+    min_confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Below it: no answer.")] = 0.0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object and nothing else.")] = False,
+) -> None:
+    """Answer a question from a knowledge base."""
+    from realm.openqa.ask import OpenQA
+
+    answer = OpenQA.load(kb).ask(question, top=top, min_confidence=min_confidence)
+    if json:
+        print_json(answer_as_json(answer))
+    else:
+        print_answer(answer)
+
+
+def demo(
+    kb: Annotated[Path | None, typer.Option(help="Keep the demo's knowledge base here.")] = None,
+) -> None:
+    """The whole story on built-in documents: index them, ask eight questions, see the answers and the time taken."""
+    from realm.cli.demo import run_demo
+
+    run_demo(kb)

@@ -1,0 +1,48 @@
+"""What `realm demo` does, step by step."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
+
+from realm.cli.knowledge import index_with_progress, print_index_report
+from realm.cli.output import print_answer, stdout
+from realm.corpus.questions import read_questions
+from realm.openqa.ask import OpenQA
+from realm.openqa.model_folder import ModelFolder
+
+
+def run_demo(kb: Path | None) -> None:
+    """Index the built-in documents, ask the built-in questions, and print answers and times."""
+    begin = time.perf_counter()
+    model = ModelFolder.open()
+    with tempfile.TemporaryDirectory() if kb is None else nullcontext(str(kb)) as place:
+        with resources.as_file(resources.files("realm.demo")) as data:
+            folder = Path(place) / "kb" if kb is None else kb
+            report = index_with_progress(folder, [data / "documents.jsonl"], model, skip_bad=False)
+            questions = list(read_questions(data / "questions.jsonl"))
+        print_index_report(report, folder)
+        indexed = time.perf_counter()
+        qa = OpenQA.load(folder)
+        right = 0
+        for question in questions:
+            answer = qa.ask(question.text)
+            is_right = answer.text is not None and _says(answer.text, question.answers)
+            right += is_right
+            stdout.print(f"\n[bold]{question.text}[/bold]   {'right' if is_right else 'wrong'}")
+            print_answer(answer)
+            stdout.print("  " + ", ".join(f"{stage} {1000 * s:.0f} ms" for stage, s in answer.seconds.items()))
+    done = time.perf_counter()
+    stdout.print(
+        f"\n{right} of {len(questions)} answers are right. "
+        f"Indexing took {indexed - begin:.1f} s, answering {done - indexed:.1f} s."
+    )
+
+
+def _says(answer: str, accepted: tuple[str, ...]) -> bool:
+    from realm.evaluation.exact_match import exact_match
+
+    return exact_match(answer, accepted)

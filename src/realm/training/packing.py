@@ -1,0 +1,63 @@
+"""What two runs learned, as one small file: every weight that the public trunk does not already have."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from realm.errors import ModelError
+from realm.models.configuration import RealmConfig
+from realm.openqa.default_model import trunk_folder
+
+_NEVER_SHIPPED = ("cls.predictions.",)
+_UNUSED_IN_READER = ("realm.pooler.",)
+
+
+def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
+    """Write `config.json` and `weights.safetensors` (float16), from which realm-mini is assembled.
+
+    Returns:
+        Bytes of the weights file.
+
+    Raises:
+        ModelError: A run has no result, or the two have trunks of different sizes.
+    """
+    trunk = load_file(trunk_folder() / "model.safetensors")
+    configs = {name: _config(run) for name, run in (("embedder", embedder_run), ("reader", reader_run))}
+    for key in ("hidden_size", "num_hidden_layers", "vocab_size"):
+        found = {getattr(config, key) for config in configs.values()}
+        if len(found) > 1:
+            raise ModelError(f"The two runs differ in {key}: {sorted(found)}. Train both with the same extra_layers.")
+    weights = _learned(embedder_run, "embedder", (), trunk) | _learned(reader_run, "reader", _UNUSED_IN_READER, trunk)
+    data = save(weights, metadata={"format": "pt"})
+    values = configs["reader"].to_diff_dict()
+    values["architectures"] = ["RealmForOpenQA"]
+    values["weights_sha256"] = hashlib.sha256(data).hexdigest()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "weights.safetensors").write_bytes(data)
+    (out / "config.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return len(data)
+
+
+def _config(run: Path) -> RealmConfig:
+    if not (run / "model" / "config.json").is_file():
+        raise ModelError(f"No result in {run}: expected {run / 'model'}. Has the run finished?")
+    config: RealmConfig = RealmConfig.from_pretrained(run / "model")
+    return config
+
+
+def _learned(run: Path, tower: str, left_out: tuple[str, ...], trunk: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a run that are not those of the trunk, under their names in a `RealmForOpenQA`."""
+    learned = {}
+    for key, value in load_file(run / "model" / "model.safetensors").items():
+        if key.startswith((*_NEVER_SHIPPED, *left_out)):
+            continue
+        public = trunk.get(key.removeprefix("realm."))
+        if public is None or not torch.equal(public.float(), value.float()):
+            learned[f"{tower}.{key}"] = value.to(torch.float16).contiguous()
+    return learned

@@ -1,0 +1,108 @@
+"""Pieces of words looked up, against the tokenizer run over whole texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import small_tokenizer
+from realm.corpus.pieces import WORD, TokenizersPieces, WordPieces, count, ids, word_splitter
+from realm.errors import ModelError
+
+SPACES = "\n\t\r\u000b\u000c\u001c\u001f\u0085\u00a0\u1680\u2003\u2028\u2029\u202f\u3000\u200b\u180e\ufeff"
+ALPHABET = SPACES + "abT .,'-[]$\u0301東é½İΣ"
+TEXTS = st.text(alphabet=ALPHABET) | st.text()
+
+
+@given(TEXTS)
+@settings(max_examples=80)
+@pytest.mark.parametrize("name", ["small_pieces", "real_pieces"])
+def test_pieces_of_a_text_are_those_of_its_words_in_a_row(name: str, request: pytest.FixtureRequest, text: str) -> None:
+    pieces: TokenizersPieces = request.getfixturevalue(name)
+    looked_up = WordPieces(pieces)
+    words = word_splitter(text)(text)
+    assert words == WORD.findall(text)
+    looked_up.learn(words)
+    found = looked_up.look_up(words)
+    assert found is not None
+    assert list(ids(found)) == pieces.encode_batch([text])[0][0]
+    assert count(found) == len(ids(found))
+
+
+def test_unknown_words_are_told_and_can_be_learnt(small_pieces: TokenizersPieces) -> None:
+    pieces = WordPieces(small_pieces)
+    assert pieces.look_up(["the", "sea"]) is None
+    pieces.learn(["sea", "the"])
+    assert pieces.look_up(["the", "sea"]) is not None
+
+
+def test_each_part_of_a_word_is_tokenised_once(small_pieces: TokenizersPieces) -> None:
+    seen: list[str] = []
+
+    class Counting:
+        def encode_batch(self, texts: list[str]) -> Sequence[tuple[Sequence[int], Sequence[tuple[int, int]]]]:
+            seen.extend(word for text in texts for word in text.split())
+            return small_pieces.encode_batch(texts)
+
+    pieces = WordPieces(Counting())
+    seen.clear()
+    for _ in range(2):
+        pieces.learn(["sea,", "sea.", "(sea)", "river"])
+    assert sorted(seen) == ["river", "sea"]
+
+
+def test_memory_is_bounded_and_answers_stay_right(small_pieces: TokenizersPieces) -> None:
+    pieces = WordPieces(small_pieces, max_words=20)
+    for number in range(50):
+        words = [f"a{number}", f"b{number}", "sea"]
+        pieces.learn(words)
+        found = pieces.look_up(words)
+        assert found is not None
+        assert list(ids(found)) == small_pieces.encode_batch([" ".join(words)])[0][0]
+    assert len(pieces._words) <= 20
+    assert len(pieces._parts) <= 25
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=60), st.integers(5, 20))
+def test_cut_word_has_parts_within_the_limit_that_make_it_up(
+    small_pieces: TokenizersPieces, word: str, max_pieces: int
+) -> None:
+    parts = WordPieces(small_pieces).cut(word, max_pieces)
+    assert "".join(word[start:end] for start, end, _ in parts) == word
+    for start, end, found in parts:
+        assert count(found) <= max_pieces
+        assert list(ids(found)) == small_pieces.encode_batch([word[start:end]])[0][0]
+
+
+def test_settings_of_the_tokenizer_that_was_handed_in_neither_matter_nor_change() -> None:
+    tokenizer = small_tokenizer()
+    before = tokenizer.to_str()
+    pieces = TokenizersPieces(tokenizer)
+    assert len(pieces.encode_batch(["the sea " * 10])[0][0]) == 20
+    assert len(tokenizer.encode("the sea " * 10).ids) == 8
+    assert tokenizer.to_str() == before
+
+
+class Adding:
+    """A tokenizer that frames every text."""
+
+    def encode_batch(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        return [
+            ([2, *range(len(text)), 3], [(0, 0), *((at, at + 1) for at in range(len(text))), (0, 0)]) for text in texts
+        ]
+
+
+class Large:
+    """A tokenizer with ids beyond 16 bits."""
+
+    def encode_batch(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        return [([70_000] * len(text), [(at, at + 1) for at in range(len(text))]) for text in texts]
+
+
+@pytest.mark.parametrize(("tokenizer", "message"), [(Adding(), "adds special tokens"), (Large(), "id 70,000 is over")])
+def test_unfit_tokenizer_is_refused_before_anything_is_cut(tokenizer: Adding | Large, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        WordPieces(tokenizer)
