@@ -56,12 +56,12 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
 def print_answer(answer: Answer) -> None:
     """Answer and confidence, the answering passage with the answer marked, then the other evidence."""
     if answer.text is None:
-        stdout.print(f"[bold]no answer[/bold]   (confidence {answer.confidence:.2f})")
+        stdout.print(f"[bold]no answer[/bold]   (confidence {answer.confidence:.0%})")
     else:
-        stdout.print(Text.assemble((answer.text, "bold green"), f"   (confidence {answer.confidence:.2f})"))
+        stdout.print(Text.assemble((answer.text, "bold green"), f"   (confidence {answer.confidence:.0%})"))
     for evidence in sorted(answer.evidence, key=lambda e: e.start is None):
         place = "" if evidence.start is None else f" [{evidence.start}:{evidence.end}]"
-        head = f"  {evidence.title or evidence.document_id}{place}   score {evidence.score:.2f}"
+        head = f"  {evidence.title or evidence.document_id}{place}   score {evidence.score:.1f}"
         stdout.print(Text(head, style="cyan"))
         stdout.print(Text("    ").append_text(_excerpt(evidence)))
 

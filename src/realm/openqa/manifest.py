@@ -28,7 +28,7 @@ class ModelReference:
 
     Attributes:
         name: Name of a built-in model, or the path of its folder.
-        digest: SHA-256 over its config and weights; another digest is another model.
+        digest: SHA-256 over all that its vectors depend on; with another digest they mean nothing.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from realm.artifacts import sha256_of_file
 from realm.errors import ModelError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
+from realm.models.configuration import RealmConfig
 from realm.models.precision import fastest_dtype
 from realm.openqa.default_model import DEFAULT_MODEL, default_model_folder
 from realm.openqa.manifest import ModelReference
@@ -22,6 +25,10 @@ from realm.openqa.model import RealmForOpenQA
 from realm.text.pieces import PieceTokenizer
 
 _PIECES_AT_ONCE = 4096
+_EMBEDDER_CONFIG = (
+    "hidden_act", "hidden_size", "intermediate_size", "layer_norm_eps", "max_position_embeddings",
+    "num_attention_heads", "num_hidden_layers", "position_embedding_type", "retriever_proj_size", "vocab_size",
+)  # fmt: skip
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
@@ -55,9 +62,17 @@ class ModelFolder:
 
     @cached_property
     def reference(self) -> ModelReference:
-        """Name and digest, for a manifest."""
-        digests = "".join(sha256_of_file(self.folder / file) for file in _FILES)
-        return ModelReference(self.name, hashlib.sha256(digests.encode()).hexdigest())
+        """Name and digest of what vectors depend on: embedder, sizes, word pieces. A new reader changes nothing."""
+        digest = hashlib.sha256(sha256_of_file(self.folder / "tokenizer.json").encode())
+        config = RealmConfig.from_pretrained(self.folder).to_dict()
+        digest.update(json.dumps({key: config.get(key) for key in _EMBEDDER_CONFIG}).encode())
+        with safe_open(self.folder / "model.safetensors", framework="np") as file:  # type: ignore[no-untyped-call]
+            for key in sorted(file.keys()):
+                if key.startswith("embedder.") and not key.startswith("embedder.cls.predictions."):
+                    tensor = file.get_tensor(key)
+                    digest.update(f"{key} {tensor.dtype} {tensor.shape}".encode())
+                    digest.update(np.ascontiguousarray(tensor).view(np.uint8).data)
+        return ModelReference(self.name, digest.hexdigest())
 
     @cached_property
     def device(self) -> torch.device:
