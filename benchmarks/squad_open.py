@@ -90,9 +90,8 @@ def main() -> None:
                 figures.setdefault(name, []).append(float(value))
             if not row["exact match"] and shown < options.show_wrong:
                 shown += 1
-                print(
-                    f"wrong: {example.question.text!r} -> {text!r} ({answer.confidence:.2f}), {example.question.answers}"
-                )
+                wanted = example.question.answers
+                print(f"wrong: {example.question.text} -> {text} ({answer.confidence:.2f}), {wanted}")
     blocks = qa.knowledge_base.live_blocks
     print(f"{len(asked)} questions of {len({e.title for e in asked})} kept-aside titles, {blocks:,} blocks")
     for name, values in figures.items():

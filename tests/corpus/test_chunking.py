@@ -44,7 +44,7 @@ def chunk(document: Document, pieces: TokenizersPieces, max_pieces: int = 288) -
     return chunked
 
 
-@settings(max_examples=50)
+@settings(max_examples=35)
 @given(text=TEXTS, title=TEXTS, max_pieces=st.integers(16, 40))
 @pytest.mark.parametrize("name", ["small_pieces", "real_pieces"])
 def test_blocks_rebuild_the_document_and_fit_and_hold_the_pieces_of_their_text(
@@ -65,7 +65,7 @@ def test_blocks_rebuild_the_document_and_fit_and_hold_the_pieces_of_their_text(
     assert list(chunked.title_ids) == title_ids[: (max_pieces - 3) // 2]
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(text=TEXTS, max_pieces=st.integers(16, 60))
 def test_blocks_are_packed_greedily_with_whole_sentences(
     small_pieces: TokenizersPieces, text: str, max_pieces: int

@@ -18,7 +18,7 @@ TEXTS = st.text(alphabet=ALPHABET) | st.text()
 
 
 @given(TEXTS)
-@settings(max_examples=80)
+@settings(max_examples=60)
 @pytest.mark.parametrize("name", ["small_pieces", "real_pieces"])
 def test_pieces_of_a_text_are_those_of_its_words_in_a_row(name: str, request: pytest.FixtureRequest, text: str) -> None:
     pieces: TokenizersPieces = request.getfixturevalue(name)

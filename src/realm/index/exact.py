@@ -19,6 +19,7 @@ from realm.index.vectors import VectorStore
 
 _CHUNK_NUMBERS = 4 << 20
 _CHUNK_SCORES = 2 << 20
+_MIN_CHUNK_ROWS = 256
 _LARGEST_HALF = 65504.0
 
 
@@ -55,7 +56,7 @@ class ExactIndex:
             return Hits(np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64))
         best = _Best(len(queries), k)
         columns = torch.from_numpy(queries).T
-        chunk_rows = max(256, min(_CHUNK_NUMBERS // store.dim, _CHUNK_SCORES // len(queries)))
+        chunk_rows = max(_MIN_CHUNK_ROWS, min(_CHUNK_NUMBERS // store.dim, _CHUNK_SCORES // len(queries)))
         for first, halves in store.chunks(chunk_rows):
             scores = torch.from_numpy(halves).float() @ columns
             start, end = np.searchsorted(self._gone, (first, first + len(halves)))

@@ -48,7 +48,7 @@ class Checkpoint(Mapping[str, Tensor]):
         path = self._file_of_key[key]
         if path.suffix == ".bin":
             return self._pickled[path][key]
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             tensor: Tensor = file.get_tensor(key)
             return tensor
 
@@ -62,7 +62,7 @@ class Checkpoint(Mapping[str, Tensor]):
         if path.suffix == ".bin":
             self._pickled[path] = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
             return list(self._pickled[path])
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             return list(file.keys())
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import FloatTensor, Tensor, nn
+from torch import Tensor
 from transformers.utils import ModelOutput
 
 from realm.models.configuration import RealmConfig
-from realm.models.heads import UNUSED_HEAD_KEYS, RealmScorerProjection
-from realm.models.trunk import RealmBertModel, RealmPreTrainedModel, returns_tuple
+from realm.models.heads import UNUSED_HEAD_KEYS, RealmNetwork, RealmScorerProjection
+from realm.models.trunk import RealmBertModel, returns_tuple
 
 
 @dataclass
@@ -23,31 +23,25 @@ class RealmEmbedderOutput(ModelOutput):
         attentions: Every layer's probabilities, each (batch, heads, pieces, pieces), if asked for.
     """
 
-    projected_score: FloatTensor | None = None
-    hidden_states: tuple[FloatTensor, ...] | None = None
-    attentions: tuple[FloatTensor, ...] | None = None
+    projected_score: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
-class RealmEmbedder(RealmPreTrainedModel):
+class RealmEmbedder(RealmNetwork):
     """Embeds a question or a block: LN(W tanh-pooled[CLS] + b), not normalised to length 1.
 
     Source: ORQA and REALM share one embedder for questions and blocks.
     """
 
     _tied_weights_keys = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
-    _keys_to_ignore_on_load_missing = (UNUSED_HEAD_KEYS,)
+    _keys_to_ignore_on_load_missing: list[str] = [UNUSED_HEAD_KEYS]
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__(config)
         self.realm = RealmBertModel(config)
         self.cls = RealmScorerProjection(config)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.realm.embeddings.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.realm.embeddings.word_embeddings = value
 
     def forward(
         self,

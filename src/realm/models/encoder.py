@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.modeling_outputs import MaskedLMOutput
 
 from realm.models.configuration import RealmConfig
-from realm.models.heads import RealmOnlyMLMHead
+from realm.models.heads import RealmNetwork, RealmOnlyMLMHead
 from realm.models.losses import IGNORED_LABEL, marginal_mlm
 from realm.models.scorer import flatten_candidates
-from realm.models.trunk import RealmBertModel, RealmPreTrainedModel, returns_tuple
+from realm.models.trunk import RealmBertModel, returns_tuple
 
 
-class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
+class RealmKnowledgeAugEncoder(RealmNetwork):
     """Scores word pieces at every position of `[CLS] sentence [SEP] block [SEP]`, for each candidate block.
 
     Differs: transformers 4.37.2 takes the candidate count from the config, and cannot take the documented
@@ -31,18 +31,6 @@ class RealmKnowledgeAugEncoder(RealmPreTrainedModel):
         self.realm = RealmBertModel(config)
         self.cls = RealmOnlyMLMHead(config)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.realm.embeddings.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.realm.embeddings.word_embeddings = value
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.cls.predictions.decoder
-
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        self.cls.predictions.decoder = new_embeddings
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
 
 from realm.models.configuration import RealmConfig
+from realm.models.trunk import RealmBertModel, RealmPreTrainedModel
 
 UNUSED_HEAD_KEYS = r"cls\.predictions\."
 """Weights the forward pass of embedder and reader never touches; a checkpoint may leave them out."""
@@ -53,3 +54,24 @@ class RealmScorerProjection(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         return cast(Tensor, self.LayerNorm(self.dense(pooled)))
+
+
+class RealmNetwork(RealmPreTrainedModel):
+    """A trunk `realm` under a head `cls`; a change of the vocabulary's size reaches both."""
+
+    realm: RealmBertModel
+    cls: RealmOnlyMLMHead | RealmScorerProjection
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.realm.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.realm.embeddings.word_embeddings = cast(nn.Embedding, value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.cls.predictions.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        decoder = cast(nn.Linear, new_embeddings)
+        self.cls.predictions.decoder = decoder
+        self.cls.predictions.bias = cast(nn.Parameter, decoder.bias)

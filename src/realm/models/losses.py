@@ -44,8 +44,8 @@ def marginal_mlm(
     ).view(batch, candidates, positions)
     candidate_log_probs = retrieval_scores.float().log_softmax(-1)[..., None]
     marginal = torch.logsumexp(candidate_log_probs + token_log_probs, dim=1)
-    # The floor only matters for an empty mask, where the numerator is 0 as well; real weights are whole tokens.
     total = weights.sum()
+    # Where nothing is masked the numerator is 0 as well, and dividing by 1 keeps it and its gradient so.
     return -(marginal * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import BoolTensor, FloatTensor, LongTensor, Tensor, nn
+from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from realm.models.configuration import RealmConfig
-from realm.models.heads import UNUSED_HEAD_KEYS, RealmOnlyMLMHead
+from realm.models.heads import UNUSED_HEAD_KEYS, RealmNetwork, RealmOnlyMLMHead
 from realm.models.losses import marginal_likelihood
 from realm.models.spans import SpanCandidates, allowed_spans, best_spans, correct_spans, span_candidates
-from realm.models.trunk import RealmBertModel, RealmPreTrainedModel, returns_tuple
+from realm.models.trunk import RealmBertModel, returns_tuple
 
 
 @dataclass
@@ -34,17 +34,17 @@ class RealmReaderOutput(ModelOutput):
         attentions: Of the trunk, if asked for.
     """
 
-    loss: FloatTensor | None = None
-    retriever_loss: FloatTensor | None = None
-    reader_loss: FloatTensor | None = None
-    retriever_correct: BoolTensor | None = None
-    reader_correct: BoolTensor | None = None
-    block_idx: LongTensor | None = None
-    candidate: LongTensor | None = None
-    start_pos: LongTensor | None = None
-    end_pos: LongTensor | None = None
-    hidden_states: tuple[FloatTensor, ...] | None = None
-    attentions: tuple[FloatTensor, ...] | None = None
+    loss: Tensor | None = None
+    retriever_loss: Tensor | None = None
+    reader_loss: Tensor | None = None
+    retriever_correct: Tensor | None = None
+    reader_correct: Tensor | None = None
+    block_idx: Tensor | None = None
+    candidate: Tensor | None = None
+    start_pos: Tensor | None = None
+    end_pos: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class RealmReaderProjection(nn.Module):
@@ -63,7 +63,7 @@ class RealmReaderProjection(nn.Module):
         return cast(Tensor, self.dense_output(self.layer_normalization(spans)).squeeze(-1))
 
 
-class RealmReader(RealmPreTrainedModel):
+class RealmReader(RealmNetwork):
     """Reads `[CLS] question [SEP] block [SEP]` for each block of a question.
 
     Differs: also takes a batch of questions, by one more leading dimension on every argument. See
@@ -71,7 +71,7 @@ class RealmReader(RealmPreTrainedModel):
     """
 
     _tied_weights_keys = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
-    _keys_to_ignore_on_load_missing = (UNUSED_HEAD_KEYS,)
+    _keys_to_ignore_on_load_missing: list[str] = [UNUSED_HEAD_KEYS]
 
     def __init__(self, config: RealmConfig) -> None:
         super().__init__(config)
@@ -79,12 +79,6 @@ class RealmReader(RealmPreTrainedModel):
         self.cls = RealmOnlyMLMHead(config)
         self.qa_outputs = RealmReaderProjection(config)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.realm.embeddings.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.realm.embeddings.word_embeddings = value
 
     def span_scores(self, hidden: Tensor, candidates: SpanCandidates) -> Tensor:
         """Score of every span by the reader alone, without the retrieval score: (rows, spans)."""
@@ -125,7 +119,7 @@ class RealmReader(RealmPreTrainedModel):
 
         Raises:
             ValueError: `relevance_score` or `block_mask` is missing; the input is shorter than the widest span;
-                fewer relevance scores than blocks.
+                `relevance_score`, `block_mask` or positions for fewer blocks than there are.
         """
         if relevance_score is None:
             raise ValueError("You have to specify `relevance_score` to calculate logits and loss.")
@@ -143,18 +137,19 @@ class RealmReader(RealmPreTrainedModel):
         )
         hidden = trunk.last_hidden_state
         one_question = relevance_score.dim() == 1
-        relevance = relevance_score.view(batch, -1)
-        if relevance.size(1) < blocks:
-            raise ValueError(f"{blocks} blocks are to be read, but relevance_score has {relevance.size(1)} scores.")
+        relevance = relevance_score.reshape(batch, -1)
         candidates = span_candidates(hidden.size(1), self.config.max_span_width, hidden.device)
-        allowed = allowed_spans(block_mask.view(batch, -1, hidden.size(1))[:, :blocks].bool(), candidates)
-        scores = self.span_scores(hidden, candidates).view(batch, blocks, -1) + relevance[:, :blocks, None]
+        mask = block_mask.reshape(batch, -1, hidden.size(1)).bool()
+        allowed = allowed_spans(_first("block_mask", mask, blocks), candidates)
+        scores = self.span_scores(hidden, candidates).view(batch, blocks, -1)
+        scores = scores + _first("relevance_score", relevance, blocks)[..., None]
         scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
         output = RealmReaderOutput(hidden_states=trunk.hidden_states, attentions=trunk.attentions)
         if start_positions is not None and end_positions is not None and has_answers is not None:
-            starts, ends = (_per_block(p, one_question) for p in (start_positions, end_positions))
-            correct = correct_spans(starts[:, :blocks], ends[:, :blocks], candidates) & allowed
-            self._add_losses(output, scores, correct, relevance, has_answers.view(batch, -1).bool())
+            starts = _first("start_positions", _per_block(start_positions, one_question), blocks)
+            ends = _first("end_positions", _per_block(end_positions, one_question), blocks)
+            correct = correct_spans(starts, ends, candidates) & allowed
+            self._add_losses(output, scores, correct, relevance, has_answers.reshape(batch, -1).bool())
             output.retriever_correct = has_answers
             output.reader_correct = correct[0] if one_question else correct
         best = best_spans(scores.detach(), allowed, candidates)
@@ -182,7 +177,8 @@ class RealmReader(RealmPreTrainedModel):
             raise ValueError("The input sequence length must be greater than or equal to config.max_span_width.")
 
         def flat(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.reshape(-1, shape[-1])
+            several = tensor is not None and len(shape) == 3
+            return cast(Tensor, tensor).flatten(0, 1) if several else tensor
 
         trunk = self.realm(
             flat(input_ids),
@@ -190,7 +186,7 @@ class RealmReader(RealmPreTrainedModel):
             token_type_ids=flat(token_type_ids),
             position_ids=flat(position_ids),
             head_mask=head_mask,
-            inputs_embeds=None if inputs_embeds is None else inputs_embeds.reshape(-1, *inputs_embeds.shape[-2:]),
+            inputs_embeds=flat(inputs_embeds),
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,
@@ -201,9 +197,17 @@ class RealmReader(RealmPreTrainedModel):
     def _add_losses(
         output: RealmReaderOutput, scores: Tensor, correct: Tensor, relevance: Tensor, has_answers: Tensor
     ) -> None:
-        output.retriever_loss = marginal_likelihood(relevance, has_answers).mean()
-        output.reader_loss = marginal_likelihood(scores.flatten(1), correct.flatten(1)).mean()
-        output.loss = output.retriever_loss + output.reader_loss
+        retriever_loss = marginal_likelihood(relevance, has_answers).mean()
+        reader_loss = marginal_likelihood(scores.flatten(1), correct.flatten(1)).mean()
+        output.loss = retriever_loss + reader_loss
+        output.retriever_loss, output.reader_loss = retriever_loss, reader_loss
+
+
+def _first(name: str, of_each_block: Tensor, blocks: int) -> Tensor:
+    """The part for the blocks that are read; more may have been retrieved."""
+    if of_each_block.size(1) < blocks:
+        raise ValueError(f"{blocks} blocks are to be read, but {name} is given for {of_each_block.size(1)}.")
+    return of_each_block[:, :blocks]
 
 
 def _per_block(positions: Tensor, one_question: bool) -> Tensor:

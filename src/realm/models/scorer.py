@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import FloatTensor, Tensor
+from torch import Tensor
 from transformers.utils import ModelOutput
 
 from realm.models.checkpoints import Checkpoint
@@ -27,9 +28,9 @@ class RealmScorerOutput(ModelOutput):
         candidate_score: Vector of each candidate, (batch, candidates, retriever_proj_size).
     """
 
-    relevance_score: FloatTensor | None = None
-    query_score: FloatTensor | None = None
-    candidate_score: FloatTensor | None = None
+    relevance_score: Tensor | None = None
+    query_score: Tensor | None = None
+    candidate_score: Tensor | None = None
 
 
 class RealmScorer(RealmPreTrainedModel):
@@ -44,19 +45,21 @@ class RealmScorer(RealmPreTrainedModel):
         are recognised by holding both sets.
     """
 
-    _keys_to_ignore_on_load_missing = (UNUSED_HEAD_KEYS,)
-    _keys_to_ignore_on_load_unexpected = (
+    _keys_to_ignore_on_load_missing: list[str] = [UNUSED_HEAD_KEYS]
+    _keys_to_ignore_on_load_unexpected: list[str] = [
         *RealmPreTrainedModel._keys_to_ignore_on_load_unexpected,
         r"^query_embedder\.",
-    )
+    ]
 
     def __init__(self, config: RealmConfig, query_embedder: RealmEmbedder | None = None) -> None:
+        if query_embedder is not None and not config.separate_query_embedder:
+            # A copy: the caller may build other networks with this configuration.
+            config = copy.deepcopy(config)
+            config.separate_query_embedder = True
         super().__init__(config)
         self.embedder = RealmEmbedder(config)
-        if query_embedder is None and config.separate_query_embedder:
-            query_embedder = RealmEmbedder(config)
-        if query_embedder is not None:
-            self._take_query_embedder(query_embedder)
+        if config.separate_query_embedder:
+            self.query_embedder = RealmEmbedder(config) if query_embedder is None else query_embedder
         self.register_load_state_dict_pre_hook(_drop_aliases)
         self.post_init()
 
@@ -65,10 +68,6 @@ class RealmScorer(RealmPreTrainedModel):
         if name == "query_embedder" and "query_embedder" not in self._modules:
             return self.embedder
         return super().__getattr__(name)
-
-    def _take_query_embedder(self, query_embedder: RealmEmbedder) -> None:
-        self.query_embedder = query_embedder
-        self.config.separate_query_embedder = True
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -79,12 +78,22 @@ class RealmScorer(RealmPreTrainedModel):
         **kwargs: Any,
     ) -> RealmScorer:
         """Load a scorer; a `query_embedder` given here replaces the one of the checkpoint."""
-        checkpoint = Checkpoint(pretrained_model_name_or_path, kwargs)
-        kwargs["separate_query_embedder"] = query_embedder is None and _has_two_embedders(checkpoint)
-        scorer: RealmScorer = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        names = _embedder_names(Checkpoint(pretrained_model_name_or_path, kwargs))
+        if names == {"query_embedder"}:
+            kwargs["key_mapping"] = {r"^query_embedder\.": "embedder.", **(kwargs.get("key_mapping") or {})}
+        separate = query_embedder is None and len(names) == 2
+        if isinstance(kwargs.get("config"), RealmConfig):
+            kwargs["config"] = copy.deepcopy(kwargs["config"])
+            kwargs["config"].separate_query_embedder = separate
+        else:
+            kwargs["separate_query_embedder"] = separate
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         if query_embedder is not None:
-            scorer._take_query_embedder(query_embedder)
-        return scorer
+            # Order: after loading, so that no stored weights go into it.
+            scorer = loaded[0] if isinstance(loaded, tuple) else loaded
+            scorer.query_embedder = query_embedder
+            scorer.config.separate_query_embedder = True
+        return cast(RealmScorer, loaded)
 
     def forward(
         self,
@@ -175,14 +184,19 @@ def _fits(position_ids: Tensor | None, ids: Tensor | None, embeds: Tensor | None
     return position_ids.size(-1) == pieces and position_ids.size(0) == 1
 
 
-def _has_two_embedders(checkpoint: Checkpoint) -> bool:
-    """Whether the file holds a query embedder that differs from the other one (4.37.2 may write an alias)."""
+def _embedder_names(checkpoint: Checkpoint) -> set[str]:
+    """Under which names a file holds embedders; "embedder" alone where the other repeats it, as 4.37.2 may write."""
+    names = {key.split(".")[0] for key in checkpoint} & {"embedder", "query_embedder"}
     pairs = [(key, key.removeprefix("query_")) for key in checkpoint if key.startswith("query_embedder.")]
-    return any(other not in checkpoint or not torch.equal(checkpoint[key], checkpoint[other]) for key, other in pairs)
+    if all(other in checkpoint and torch.equal(checkpoint[key], checkpoint[other]) for key, other in pairs):
+        names.discard("query_embedder")
+    return names
 
 
 def _drop_aliases(scorer: RealmScorer, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """A shared embedder's alias names in a foreign state dict are not unexpected."""
+    """A shared embedder's alias names in a foreign state dict are not unexpected; other weights under them are."""
     if "query_embedder" not in scorer._modules:
         for key in [key for key in state if key.startswith(f"{prefix}query_embedder.")]:
-            del state[key]
+            other = prefix + key.removeprefix(f"{prefix}query_")
+            if other in state and torch.equal(state[key], state[other]):
+                del state[key]

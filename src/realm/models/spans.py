@@ -67,7 +67,9 @@ def best_spans(
         the best one, and answers `[CLS]` where no span is allowed.
     """
     spans = scores.size(-1)
-    flat = scores.masked_fill(~allowed, -torch.inf).flatten(1)
+    # An allowed span stays above the others even where its score has overflowed to minus infinity.
+    finite = scores.clamp(min=torch.finfo(scores.dtype).min)
+    flat = finite.masked_fill(~allowed, -torch.inf).flatten(1)
     best = flat.argmax(-1)
     exists = allowed.flatten(1).any(-1)
     candidate = best % spans

@@ -31,8 +31,18 @@ class RealmPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _keys_to_ignore_on_load_unexpected = (r"embeddings\.position_ids$", r"embeddings\.token_type_ids$")
+    _keys_to_ignore_on_load_unexpected: list[str] = [r"embeddings\.position_ids$", r"embeddings\.token_type_ids$"]
     config: RealmConfig
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """Names that share another's weights; `tie_word_embeddings=False` unties the matrices alone.
+
+        The two names of the masked-token head's bias are one parameter whatever the config says.
+        """
+        tied: dict[str, str] = super().get_expanded_tied_weights_keys(all_submodels)
+        if all_submodels or self.config.tie_word_embeddings:
+            return tied
+        return {name: other for name, other in (self._tied_weights_keys or {}).items() if name.endswith(".bias")}
 
 
 class RealmEmbeddings(nn.Module):
@@ -155,7 +165,7 @@ class RealmBertModel(RealmPreTrainedModel):
         return self.embeddings.word_embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings.word_embeddings = value
+        self.embeddings.word_embeddings = cast(nn.Embedding, value)
 
     def forward(
         self,
@@ -210,7 +220,10 @@ class RealmBertModel(RealmPreTrainedModel):
                 f"Wrong shape for input_ids (shape {embedded.shape[:-1]}) or attention_mask (shape {mask.shape})"
             )
         if not (eager or mask.dim() == 3 or self._is_additive):
-            return create_bidirectional_mask(config=self.config, inputs_embeds=embedded, attention_mask=mask)
+            return cast(
+                Tensor | None,
+                create_bidirectional_mask(config=self.config, inputs_embeds=embedded, attention_mask=mask),
+            )
         mask = mask[:, None, None, :] if mask.dim() == 2 else mask[:, None, :, :]
         return (1.0 - mask.to(embedded.dtype)) * torch.finfo(embedded.dtype).min
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import LongTensor, Tensor
+from torch import Tensor
 from transformers.utils import ModelOutput
 
 from realm.errors import ModelError
@@ -46,7 +46,7 @@ class RealmForOpenQAOutput(ModelOutput):
     """
 
     reader_output: RealmReaderOutput | None = None
-    predicted_answer_ids: LongTensor | list[LongTensor] | None = None
+    predicted_answer_ids: Tensor | list[Tensor] | None = None
 
 
 class RealmForOpenQA(RealmPreTrainedModel):
@@ -65,7 +65,10 @@ class RealmForOpenQA(RealmPreTrainedModel):
     Differs: transformers 4.37.2 takes one question at a time and scans `block_emb` in float32 only.
     """
 
-    _keys_to_ignore_on_load_unexpected = (*RealmPreTrainedModel._keys_to_ignore_on_load_unexpected, r"^block_emb$")
+    _keys_to_ignore_on_load_unexpected: list[str] = [
+        *RealmPreTrainedModel._keys_to_ignore_on_load_unexpected,
+        r"^block_emb$",
+    ]
 
     def __init__(
         self, config: RealmConfig, retriever: RealmRetriever | None = None, searcher: Searcher | None = None
@@ -143,7 +146,7 @@ class RealmForOpenQA(RealmPreTrainedModel):
         predicted = [self._predicted(reading[q], output, q) for q in range(questions)]
         result = RealmForOpenQAOutput(
             reader_output=output,
-            predicted_answer_ids=cast(LongTensor, predicted[0]) if questions == 1 else predicted,
+            predicted_answer_ids=predicted[0] if questions == 1 else predicted,
         )
         return (output, result.predicted_answer_ids) if returns_tuple(self.config, return_dict) else result
 
@@ -155,7 +158,7 @@ class RealmForOpenQA(RealmPreTrainedModel):
         model: RealmForOpenQA = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         beside = Path(pretrained_model_name_or_path) / BLOCK_EMB_FILE
         if beside.is_file():
-            with safe_open(beside, framework="pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(beside, framework="pt") as file:
                 model._take_block_emb(file.get_tensor("block_emb"))
         else:
             checkpoint = Checkpoint(pretrained_model_name_or_path, kwargs)
@@ -242,13 +245,13 @@ class RealmForOpenQA(RealmPreTrainedModel):
             ),
         )
 
-    def _predicted(self, reading: Reading, output: RealmReaderOutput, question: int) -> LongTensor:
+    def _predicted(self, reading: Reading, output: RealmReaderOutput, question: int) -> Tensor:
         block, start, end = (
             int(cast(Tensor, field).reshape(-1)[question])
             for field in (output.block_idx, output.start_pos, output.end_pos)
         )
         ids = reading.inputs["input_ids"]
-        return cast(LongTensor, ids[block, start : end + 1] if block >= 0 else ids.new_empty(0))
+        return ids[block, start : end + 1] if block >= 0 else ids.new_empty(0)
 
 
 def _answers_of_each(answer_ids: Any, questions: int) -> list[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
+from torch import nn
 
 from realm.artifacts import sha256_of_file
 from realm.errors import ModelError
@@ -66,7 +67,7 @@ class ModelFolder:
         digest = hashlib.sha256(sha256_of_file(self.folder / "tokenizer.json").encode())
         config = RealmConfig.from_pretrained(self.folder).to_dict()
         digest.update(json.dumps({key: config.get(key) for key in _EMBEDDER_CONFIG}).encode())
-        with safe_open(self.folder / "model.safetensors", framework="np") as file:  # type: ignore[no-untyped-call]
+        with safe_open(self.folder / "model.safetensors", framework="np") as file:
             for key in sorted(file.keys()):
                 if key.startswith("embedder.") and not key.startswith("embedder.cls.predictions."):
                     tensor = file.get_tensor(key)
@@ -83,7 +84,9 @@ class ModelFolder:
     def networks(self) -> RealmForOpenQA:
         """Embedder and reader, in evaluation mode, in the format the device is fastest in."""
         model = RealmForOpenQA.from_pretrained(self.folder, dtype=torch.float32)
-        return model.to(self.device, fastest_dtype(self.device)).eval()  # type: ignore[arg-type]
+        module: nn.Module = model
+        module.to(self.device, fastest_dtype(self.device))
+        return model.eval()
 
     @cached_property
     def tokenizer(self) -> PieceTokenizer:

@@ -82,8 +82,11 @@ class RealmRetriever:
         question = self.question_pieces(question_input_ids)
         bodies = self.bodies(block_ids, self.body_room(len(question), max_length))
         encoded = self.concat(question, bodies, max(map(len, bodies), default=0))
-        found = (None, None, None) if answer_ids is None else self._padded(bodies, answer_ids, len(question) + 2)
-        return RetrievedBlocks(*found, encoded.convert_to_tensors(return_tensors))
+        encoded.convert_to_tensors(return_tensors)
+        if answer_ids is None:
+            return RetrievedBlocks(None, None, None, encoded)
+        places = answer_places(bodies, plain_answers(answer_ids))
+        return RetrievedBlocks(*_pad_places(places, [len(question) + 2] * len(bodies)), encoded)
 
     def block_has_answer(
         self, concat_inputs: BatchEncoding, answer_ids: Any
@@ -198,11 +201,6 @@ class RealmRetriever:
         records = (r.encode() if isinstance(r, str) else bytes(r) for r in self.block_records)
         write_block_records(folder / BLOCK_RECORDS_FILE, records)
         self.tokenizer.save_pretrained(folder)
-
-    def _padded(
-        self, bodies: Sequence[NDArray[np.int32]], answer_ids: Any, first: int
-    ) -> tuple[list[bool], list[list[int]], list[list[int]]]:
-        return _pad_places(answer_places(bodies, plain_answers(answer_ids)), [first] * len(bodies))
 
 
 def body_mask(concat_inputs: BatchEncoding) -> Tensor:

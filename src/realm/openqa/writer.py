@@ -69,8 +69,10 @@ class KnowledgeBaseWriter:
                     f"{folder} was made with the model {base.model.name} ({base.model.digest[:12]}...), not with "
                     f"{model.name} ({model.digest[:12]}...). Use that model, or another --kb folder."
                 )
-            self.documents = _open_or_create(DocumentStore, folder / DOCUMENTS, base and base.documents_version)
-            self.blocks = _open_or_create(BlockStore, folder / BLOCKS, base and base.blocks_version)
+            self.documents = _open_or_create(
+                DocumentStore, folder / DOCUMENTS, base.documents_version if base else None
+            )
+            self.blocks = _open_or_create(BlockStore, folder / BLOCKS, base.blocks_version if base else None)
             segments = base.segments if base else ()
             self._vectors = VectorWriter(folder / VECTORS, dim, segments)
             entry = base.tombstones if base else None

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from realm.corpus.chunking import chunk_documents
 from realm.corpus.questions import read_questions
 from realm.corpus.readers import read_documents
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
-from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.losses import in_batch_contrastive, similarity_distillation
 from realm.text.pieces import PieceTokenizer
@@ -188,12 +187,15 @@ class EmbedderJob:
 
     def _fresh_embedder(self, folder: Path) -> RealmEmbedder:
         config = config_from_bert(folder, extra_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-        embedder = RealmEmbedder(RealmConfig.from_dict(config.to_dict()))
+        embedder = RealmEmbedder(config)
         load_trunk(embedder.realm, folder)
         layers = embedder.realm.encoder.layer
         mean_pooling_layer(layers[-1])
         freeze_below(embedder.realm, len(layers) - 1)
-        embedder.cls.predictions.requires_grad_(False)
+        # The pooler is a scaled-down identity: a step that is small elsewhere would be noise there.
+        fixed: list[nn.Module] = [embedder.cls.predictions, cast(nn.Module, embedder.realm.pooler)]
+        for module in fixed:
+            module.requires_grad_(False)
         # The teacher is the frozen trunk itself: what goes into the last layer, averaged.
         layers[-1].register_forward_pre_hook(self._keep_trunk_states)
         self.embedder = embedder

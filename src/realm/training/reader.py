@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -104,8 +104,9 @@ class ReaderJob:
         for layer in self.reader.realm.encoder.layer[config.num_hidden_layers - recipe.extra_layers :]:
             identity_layer(layer)
         freeze_below(self.reader.realm, recipe.first_trained_layer)
-        for unused in (self.reader.cls, self.reader.realm.pooler):
-            unused.requires_grad_(False)
+        unused: list[nn.Module] = [self.reader.cls, cast(nn.Module, self.reader.realm.pooler)]
+        for module in unused:
+            module.requires_grad_(False)
         self.model: nn.Module = self.reader
 
     def micro_batches(self, step: int) -> Sequence[ReadingRows]:

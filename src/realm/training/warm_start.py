@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers.models.bert.modeling_bert import BertPooler
 
 from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
-from realm.models.trunk import RealmBertModel, RealmLayer
+from realm.models.heads import RealmScorerProjection
+from realm.models.trunk import RealmBertModel
 from realm.openqa.default_model import trunk_folder
 
 _CONFIG_KEYS = (
@@ -69,14 +71,14 @@ def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
     trunk.load_state_dict(usable, strict=False)
 
 
-def identity_layer(layer: RealmLayer) -> None:
+def identity_layer(layer: nn.Module) -> None:
     """Make a layer pass its input on (up to layer norm), so that training starts from the layer below."""
     for dense in (layer.attention.output.dense, layer.output.dense):
         nn.init.zeros_(dense.weight)
         nn.init.zeros_(dense.bias)
 
 
-def mean_pooling_layer(layer: RealmLayer) -> None:
+def mean_pooling_layer(layer: nn.Module) -> None:
     """Make a layer put the mean of its inputs into every position, [CLS] included.
 
     Equal attention scores average the values; identity value and output maps leave the average as it is; the
@@ -110,13 +112,15 @@ def principal_projection(embedder: RealmEmbedder, means: Tensor, score_scale: fl
     hidden = embedder.config.hidden_size
     # The pooling layer's layer norm gives vectors of length sqrt(hidden) where the mean-pooled ones had length 1.
     length = math.sqrt(hidden)
+    projection = cast(RealmScorerProjection, embedder.cls)
+    pooler = cast(BertPooler, embedder.realm.pooler)
     with torch.no_grad():
-        embedder.realm.pooler.dense.weight.copy_(POOLER_SLOPE * torch.eye(hidden))
-        embedder.realm.pooler.dense.bias.zero_()
-        embedder.cls.dense.weight.copy_(components / POOLER_SLOPE)
-        embedder.cls.dense.bias.copy_(-length * components @ center)
-        embedder.cls.LayerNorm.weight.fill_(math.sqrt(score_scale / dims))
-        embedder.cls.LayerNorm.bias.zero_()
+        pooler.dense.weight.copy_(POOLER_SLOPE * torch.eye(hidden))
+        pooler.dense.bias.zero_()
+        projection.dense.weight.copy_(components / POOLER_SLOPE)
+        projection.dense.bias.copy_(-length * components @ center)
+        projection.LayerNorm.weight.fill_(math.sqrt(score_scale / dims))
+        projection.LayerNorm.bias.zero_()
 
 
 def freeze_below(trunk: RealmBertModel, first_trained_layer: int) -> None:
