@@ -77,6 +77,8 @@ def test_string_answers(text: str, answer: str, found: bool) -> None:
         ("Du\u0308sseldorf", "D\u00fcssel", True),
         ("in 1871", "18\\d\\d$", True),
         ("in 1871, or so", "18\\d\\d$", False),
+        ("a[b", "x[[a]b", False),
+        ("ax[b", "x[[a]b", True),
         ("((", "((", False),
         ("anything", "*", False),
     ],

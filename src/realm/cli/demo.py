@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
+from rich.text import Text
+
 from realm.cli.knowledge import index_with_progress, print_index_report
 from realm.cli.output import print_answer, stdout
 from realm.corpus.questions import read_questions
@@ -32,7 +34,7 @@ def run_demo(kb: Path | None) -> None:
             answer = qa.ask(question.text)
             is_right = answer.text is not None and _says(answer.text, question.answers)
             right += is_right
-            stdout.print(f"\n[bold]{question.text}[/bold]   {'right' if is_right else 'wrong'}")
+            stdout.print(Text.assemble("\n", (question.text, "bold"), f"   {'right' if is_right else 'wrong'}"))
             print_answer(answer)
             stdout.print("  " + ", ".join(f"{stage} {1000 * s:.0f} ms" for stage, s in answer.seconds.items()))
     done = time.perf_counter()

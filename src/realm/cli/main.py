@@ -9,7 +9,6 @@ import os
 import sys
 
 import typer
-from click.exceptions import Abort, ClickException
 
 import realm.cli.answering
 import realm.cli.knowledge
@@ -17,6 +16,7 @@ import realm.cli.training
 from realm.errors import MissingExtraError, UsageError
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="realm",
@@ -34,21 +34,32 @@ def main() -> int:
     """Run the command line.
 
     Returns:
-        0 done; 2 the caller's mistake, told in one line. A bug of ours is raised as it is (exit code 1).
+        0 done; 2 the caller's mistake, told in one line; 130 stopped with Ctrl-C. A bug of ours is raised as it is
+        (exit code 1).
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        result = app(standalone_mode=False)
+        result = app(prog_name="realm", standalone_mode=False)
     except (UsageError, MissingExtraError) as exc:
         return _complain(str(exc))
-    except ClickException as exc:
-        return _complain(exc.format_message())
-    except (Abort, KeyboardInterrupt):
-        return _complain("stopped; nothing that was complete is lost.")
+    except typer.TyperException as exc:
+        return _complain(_with_help_line(exc))
+    except (typer.Abort, KeyboardInterrupt):
+        result = EXIT_INTERRUPTED
+    if result == EXIT_INTERRUPTED:  # typer gives this for Ctrl-C, too
+        return _complain("stopped; nothing that was complete is lost.", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 
-def _complain(message: str) -> int:
-    print(f"realm: {' '.join(message.split())}", file=sys.stderr)
-    return EXIT_USAGE
+def _with_help_line(exc: typer.TyperException) -> str:
+    """What is wrong with the options, and where they are explained. Empty if the help has been shown already."""
+    message = exc.format_message().strip()
+    context = getattr(exc, "ctx", None)
+    return message if not message or context is None else f"{message.rstrip('.')}. See: {context.command_path} --help"
+
+
+def _complain(message: str, exit_code: int = EXIT_USAGE) -> int:
+    if message:
+        print(f"realm: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code

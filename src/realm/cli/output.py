@@ -15,8 +15,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from realm.records import Answer, Evidence
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False)
+# No markup: paths, titles and messages may hold square brackets and colons.
+stdout = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 _CONTEXT_CHARACTERS = 160
 
@@ -31,13 +32,17 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(description: str, unit: str, total: float | None = None) -> Iterator[tuple[Progress, Any]]:
-    """A bar on standard error with rate and remaining time; gives the bar and its task."""
+    """A bar on standard error with rate and remaining time; gives the bar and its task. An error takes it away."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
         RateColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=stderr) as bar:
-        yield bar, bar.add_task(description, total=total, unit=unit, rate=None)
+        try:
+            yield bar, bar.add_task(description, total=total, unit=unit, rate=None)
+        except BaseException:
+            bar.live.transient = True
+            raise
 
 
 def print_json(value: Any) -> None:
@@ -56,7 +61,7 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
 def print_answer(answer: Answer) -> None:
     """Answer and confidence, the answering passage with the answer marked, then the other evidence."""
     if answer.text is None:
-        stdout.print(f"[bold]no answer[/bold]   (confidence {answer.confidence:.0%})")
+        stdout.print(Text.assemble(("no answer", "bold"), f"   (confidence {answer.confidence:.0%})"))
     else:
         stdout.print(Text.assemble((answer.text, "bold green"), f"   (confidence {answer.confidence:.0%})"))
     for evidence in sorted(answer.evidence, key=lambda e: e.start is None):

@@ -7,9 +7,11 @@ testing one question against thousands of blocks costs little more than searchin
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -37,25 +39,26 @@ def contains_answer(text: str, answers: Sequence[str], answer_type: Literal["str
     text = unicodedata.normalize("NFD", text)
     if answer_type == "regex":
         return any(pattern.search(text) for pattern in _expressions(tuple(answers)))
-    pattern = _token_pattern(tuple(answers))
-    return pattern is not None and pattern.search(text.lower()) is not None
+    text = text.lower()
+    return any(token in text and pattern.search(text) for token, pattern in _token_patterns(tuple(answers)))
 
 
 @functools.lru_cache(maxsize=4096)
-def _token_pattern(answers: tuple[str, ...]) -> Any:
-    """One pattern for all answers, over lower-case decomposed text; None if no answer has a token.
+def _token_patterns(answers: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """For each answer that has tokens its longest one, which is quick to rule out, and a pattern over lower-case
+    decomposed text.
 
-    Finding it is the same as finding the answer's tokens in the text's: a word must end where its letters
-    end, a sign is a token wherever it stands, and between tokens only separators may stand.
+    Finding the pattern is the same as finding the answer's tokens in the text's: a word must end where its letters end,
+    a sign is a token wherever it stands, and between tokens only separators may stand.
     """
     import regex
 
-    choices = set()
+    found = {}
     for answer in answers:
         tokens = regex.findall(_TOKEN, unicodedata.normalize("NFD", answer).lower())
         if tokens:
-            choices.add(_GAP.join(_bounded(token) for token in tokens))
-    return regex.compile("|".join(sorted(choices))) if choices else None
+            found[_GAP.join(_bounded(token) for token in tokens)] = max(tokens, key=len)
+    return tuple((token, regex.compile(pattern)) for pattern, token in found.items())
 
 
 def _bounded(token: str) -> str:
@@ -69,9 +72,10 @@ def _bounded(token: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _expressions(answers: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     found = []
+    flags = re.IGNORECASE | re.UNICODE | re.MULTILINE
     for answer in answers:
-        try:
-            found.append(re.compile(unicodedata.normalize("NFD", answer), re.IGNORECASE | re.UNICODE | re.MULTILINE))
-        except (re.error, OverflowError, RecursionError):
-            continue
+        # Python doubts some patterns of other people's question files, such as "[[a]"; they mean what they meant.
+        with warnings.catch_warnings(), contextlib.suppress(re.error, OverflowError, RecursionError):
+            warnings.simplefilter("ignore")
+            found.append(re.compile(unicodedata.normalize("NFD", answer), flags))
     return tuple(found)

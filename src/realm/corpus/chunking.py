@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 
 from realm.artifacts import sha256_of_text
 from realm.corpus.pieces import WORD, PieceTokenizer, WordPieces, count, ids, word_splitter
@@ -124,7 +124,7 @@ def _pieces_of_texts(texts: list[str], pieces: WordPieces) -> list[bytes]:
         if known is None:
             waiting.append((len(found), words))
         found.append(known or b"")
-    pieces.learn(chain.from_iterable(words for _, words in waiting))
+    pieces.learn([word for _, words in waiting for word in words])
     for place, words in waiting:
         found[place] = pieces.look_up(words) or b""
     return found

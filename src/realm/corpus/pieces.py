@@ -99,16 +99,17 @@ class WordPieces:
         except KeyError:
             return None
 
-    def learn(self, words: Iterable[str]) -> None:
+    def learn(self, words: Sequence[str]) -> None:
         """Tokenise those of `words` that are new. Called with many at once, it is quick."""
-        wanted = set(words)
-        if len(self._words) + len(wanted) > self._max_words:
+        new = {word for word in words if word not in self._words}
+        if len(self._words) + len(new) > self._max_words:
             self._words.clear()
+            new = set(words)
         if len(self._parts) > self._max_words:
             self._parts.clear()
-        new = {word: _PART.findall(word) for word in wanted if word not in self._words}
-        self._learn_parts(sorted({part for parts in new.values() for part in parts} - self._parts.keys()))
-        for word, parts in new.items():
+        parts_of = {word: _PART.findall(word) for word in new}
+        self._learn_parts(sorted({part for parts in parts_of.values() for part in parts} - self._parts.keys()))
+        for word, parts in parts_of.items():
             self._words[word] = b"".join([self._parts[part] for part in parts])
 
     def _learn_parts(self, parts: list[str]) -> None:

@@ -44,6 +44,13 @@ class RealmPreTrainedModel(PreTrainedModel):
             return tied
         return {name: other for name, other in (self._tied_weights_keys or {}).items() if name.endswith(".bias")}
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Load as transformers does; heads that no forward pass uses may be missing from the checkpoint."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        _fill_unused_heads(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
+
 
 class RealmEmbeddings(nn.Module):
     """Sum of word, segment and (absolute) position embeddings, then layer norm and dropout."""
@@ -240,3 +247,16 @@ class RealmBertModel(RealmPreTrainedModel):
 def returns_tuple(config: RealmConfig, return_dict: bool | None) -> bool:
     """Whether a forward call gives a plain tuple: the argument if given, else the config."""
     return not (config.return_dict if return_dict is None else return_dict)
+
+
+def _fill_unused_heads(model: nn.Module) -> None:
+    """Give weights that transformers left without memory (missing, and said to be ignored) zeros.
+
+    Zeros cost no memory until they are written to. A parameter that has several names keeps them.
+    """
+    filled: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_meta:
+                zeros = torch.zeros(parameter.shape, dtype=parameter.dtype)
+                setattr(module, name, filled.setdefault(id(parameter), nn.Parameter(zeros)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -84,6 +85,8 @@ class OpenQA:
         """
         if top < 1:
             raise ValueError(f"top must be at least 1; found {top}.")
+        if not questions:
+            return []
         begin = time.perf_counter()
         pieces = [self._question_pieces(question) for question in questions]
         vectors = self.model.embed([self.model.inputs.question(ids, MAX_QUESTION_PIECES + 2) for ids in pieces])
@@ -97,13 +100,16 @@ class OpenQA:
         ]
 
     def _question_pieces(self, question: str) -> list[int]:
+        try:
+            question.encode()
+        except UnicodeEncodeError as exc:
+            raise QuestionError(f"The question is not UTF-8 text at character {exc.start}. Type it anew.") from exc
         ids = self.model.tokenizer.ids_of(question)
         if not ids:
             raise QuestionError("The question is empty. Ask something, such as: who wrote Middlemarch?")
-        if len(ids) > MAX_QUESTION_PIECES:
-            raise QuestionError(
-                f"The question has {len(ids):,} word pieces; at most {MAX_QUESTION_PIECES} are read. Shorten it."
-            )
+        most = min(MAX_QUESTION_PIECES, self.model.networks.config.max_position_embeddings // 2)
+        if len(ids) > most:
+            raise QuestionError(f"The question has {len(ids):,} word pieces; at most {most} are read. Shorten it.")
         return ids
 
     def _read(
@@ -193,8 +199,13 @@ class OpenQA:
 
 def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
     """Widen a range to the borders of the words it begins and ends in."""
-    while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
+    while start > 0 and _is_of_word(text[start - 1]) and _is_of_word(text[start]):
         start -= 1
-    while end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
+    while end < len(text) and _is_of_word(text[end - 1]) and _is_of_word(text[end]):
         end += 1
     return start, end
+
+
+def _is_of_word(character: str) -> bool:
+    """Letters, digits, and the accents that stand behind their letter as characters of their own."""
+    return character.isalnum() or unicodedata.combining(character) > 0

@@ -80,18 +80,32 @@ def default_model_folder() -> Path:
         ModelError: The trunk is not the published one.
     """
     package = resources.files("realm.mini")
-    weights = package.joinpath("weights.safetensors").read_bytes()
     config = json.loads(package.joinpath("config.json").read_text(encoding="utf-8"))
     folder = cache_folder() / f"{DEFAULT_MODEL}-{config['weights_sha256'][:12]}"
     if not (folder / "model.safetensors").is_file():
-        _assemble(folder, RealmConfig.from_dict(config), load(weights), trunk_folder())
+        trained = load(package.joinpath("weights.safetensors").read_bytes())
+        _assemble(folder, RealmConfig.from_dict(config), trained, trunk_folder())
     return folder
 
 
 def _assemble(folder: Path, config: RealmConfig, trained: dict[str, Tensor], trunk: Path) -> None:
     """Write the folder beside its place, then rename it; two processes at once do no harm."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as made:
+        fresh = Path(made) / folder.name
+        fresh.mkdir()
+        _write(fresh, config, trained, trunk)
+        if folder.is_dir() and not (folder / "model.safetensors").is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # somebody has emptied it in part
+        try:
+            os.rename(fresh, folder)
+        except OSError:
+            if not (folder / "model.safetensors").is_file():
+                raise
+
+
+def _write(fresh: Path, config: RealmConfig, trained: dict[str, Tensor], trunk: Path) -> None:
+    """The four parts of a model folder."""
     state = {key: value.float() for key, value in trained.items()}
     for key, value in load_file(trunk / "model.safetensors").items():
         if key.startswith(("embeddings.", "encoder.", "pooler.")) and not key.endswith("position_ids"):
@@ -106,9 +120,3 @@ def _assemble(folder: Path, config: RealmConfig, trained: dict[str, Tensor], tru
         json.dumps({"tokenizer_class": "RealmTokenizer", "do_lower_case": True, "model_max_length": 512}) + "\n",
         encoding="utf-8",
     )
-    try:
-        os.rename(fresh, folder)
-    except OSError:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if not (folder / "model.safetensors").is_file():
-            raise

@@ -82,14 +82,15 @@ def index_sources(
     report.characters = sum(
         len(document.text) for document in read_documents(sources, skip_bad=skip_bad, report=report.skipped)
     )
-    dim = model.networks.config.retriever_proj_size
-    with KnowledgeBaseWriter(folder, model.reference, dim, MAX_BLOCK_PIECES) as writer:
+    config = model.networks.config
+    max_pieces = min(MAX_BLOCK_PIECES, config.max_position_embeddings)
+    with KnowledgeBaseWriter(folder, model.reference, config.retriever_proj_size, max_pieces) as writer:
         report.resumed = writer.resumed
         begin = time.monotonic()
         changed = _changed(read_documents(sources, skip_bad=skip_bad), writer, report)
-        for step in _steps(chunk_documents(changed, model.tokenizer, max_pieces=MAX_BLOCK_PIECES)):
+        for step in _steps(chunk_documents(changed, model.tokenizer, max_pieces=max_pieces)):
             rows = [
-                model.inputs.block(cut.title_ids, block.token_ids, MAX_BLOCK_PIECES)
+                model.inputs.block(cut.title_ids, block.token_ids, max_pieces)
                 for cut in step
                 for block in cut.blocks
             ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from realm.artifacts import write_json_atomically
 from realm.errors import CorruptFileError, KnowledgeBaseError
-from realm.index.segments import Segment
+from realm.index.segments import REBUILD, Segment, check_entry
 from realm.index.tombstones import TombstoneFile
 
 FORMAT = 1
@@ -81,12 +81,16 @@ def read_manifest(folder: Path, name: str) -> Manifest | None:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as exc:
-        raise CorruptFileError(f"{path} is not readable as a manifest ({exc}). Rebuild it with: realm index") from exc
+    except (OSError, ValueError, RecursionError) as exc:
+        raise CorruptFileError(f"{path} is not readable as a manifest ({exc}). {REBUILD}") from exc
     found = values.pop("format", None) if isinstance(values, dict) else None
     if found != FORMAT:
         raise KnowledgeBaseError(f"{path} has format {found!r}; this realm reads format {FORMAT}.")
     try:
+        check_entry(ModelReference, values["model"])
+        numbers = [field.name for field in dataclasses.fields(Manifest) if field.type == "int"]
+        if odd := [name for name in numbers if type(values[name]) is not int or values[name] < 0]:
+            raise TypeError(f"{odd[0]} is {values[odd[0]]!r}")
         tombstones = values.pop("tombstones")
         return Manifest(
             **{
@@ -96,5 +100,5 @@ def read_manifest(folder: Path, name: str) -> Manifest | None:
                 "model": ModelReference(**values["model"]),
             }
         )
-    except (KeyError, TypeError) as exc:
-        raise CorruptFileError(f"{path} lacks or does not know a field ({exc}). Rebuild it with: realm index") from exc
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise CorruptFileError(f"{path} lacks or does not know a field ({exc}). {REBUILD}") from exc

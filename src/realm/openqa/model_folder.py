@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from realm.artifacts import sha256_of_file
-from realm.errors import ModelError
+from realm.errors import ModelError, RealmError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
+from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.models.precision import fastest_dtype
 from realm.openqa.default_model import DEFAULT_MODEL, default_model_folder
@@ -31,6 +34,8 @@ _EMBEDDER_CONFIG = (
     "num_attention_heads", "num_hidden_layers", "position_embedding_type", "retriever_proj_size", "vocab_size",
 )  # fmt: skip
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
+_UNUSED = re.compile(r"cls\.predictions\.|^reader\.realm\.pooler\.")
+"""Weights that answering does not use; a folder may lack them."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,16 @@ class ModelFolder:
     def reference(self) -> ModelReference:
         """Name and digest of what vectors depend on: embedder, sizes, word pieces. A new reader changes nothing."""
         digest = hashlib.sha256(sha256_of_file(self.folder / "tokenizer.json").encode())
-        config = RealmConfig.from_pretrained(self.folder).to_dict()
-        digest.update(json.dumps({key: config.get(key) for key in _EMBEDDER_CONFIG}).encode())
-        with safe_open(self.folder / "model.safetensors", framework="np") as file:
-            for key in sorted(file.keys()):
+        with _readable(self.folder):
+            config = RealmConfig.from_pretrained(self.folder).to_dict()
+            digest.update(json.dumps({key: config.get(key) for key in _EMBEDDER_CONFIG}).encode())
+            weights = Checkpoint(self.folder)
+            for key in sorted(weights):
                 if key.startswith("embedder.") and not key.startswith("embedder.cls.predictions."):
-                    tensor = file.get_tensor(key)
-                    digest.update(f"{key} {tensor.dtype} {tensor.shape}".encode())
-                    digest.update(np.ascontiguousarray(tensor).view(np.uint8).data)
+                    tensor = weights[key]
+                    dtype = str(tensor.dtype).removeprefix("torch.")
+                    digest.update(f"{key} {dtype} {tuple(tensor.shape)}".encode())
+                    digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
         return ModelReference(self.name, digest.hexdigest())
 
     @cached_property
@@ -83,7 +90,15 @@ class ModelFolder:
     @cached_property
     def networks(self) -> RealmForOpenQA:
         """Embedder and reader, in evaluation mode, in the format the device is fastest in."""
-        model = RealmForOpenQA.from_pretrained(self.folder, dtype=torch.float32)
+        with _readable(self.folder):
+            model = RealmForOpenQA.from_pretrained(self.folder, dtype=torch.float32)
+            given = set(Checkpoint(self.folder))
+        missing = [key for key in model.state_dict() if key not in given and not _UNUSED.search(key)]
+        if missing:
+            raise ModelError(
+                f"{self.folder} lacks {len(missing):,} weights of a RealmForOpenQA, such as {missing[0]}. "
+                "Give another model folder, or realm-mini."
+            )
         module: nn.Module = model
         module.to(self.device, fastest_dtype(self.device))
         return model.eval()
@@ -91,12 +106,16 @@ class ModelFolder:
     @cached_property
     def tokenizer(self) -> PieceTokenizer:
         """Word pieces of plain text."""
-        return PieceTokenizer.from_folder(self.folder)
+        try:
+            return PieceTokenizer.from_folder(self.folder)
+        except Exception as exc:  # the library has no class of its own for a damaged file
+            raise ModelError(f"{self.folder / 'tokenizer.json'} cannot be read as a tokenizer ({exc}).") from exc
 
     @cached_property
     def inputs(self) -> InputBuilder:
         """Rows and batches for the networks."""
-        return InputBuilder(self.tokenizer)
+        with _readable(self.folder):
+            return InputBuilder(self.tokenizer)
 
     def embed(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Vectors of inputs, in their order; computed in batches of like length.
@@ -111,3 +130,14 @@ class ModelFolder:
                 projected = self.networks.embedder(**batch.for_trunk(), return_dict=True).projected_score
             vectors[numbers] = projected.float().cpu().numpy()
         return vectors
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Translate what the libraries raise for damaged files."""
+    try:
+        yield
+    except RealmError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
+        raise ModelError(f"{folder} cannot be read as a model ({exc}). Give another model folder, or realm-mini.") from exc

@@ -21,7 +21,7 @@ from realm.corpus.block_store import BlockStore
 from realm.corpus.chunking import ChunkedDocument
 from realm.corpus.document_store import DocumentStore, StoredDocument
 from realm.corpus.lance_table import LanceTable
-from realm.errors import KnowledgeBaseError
+from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.tombstones import read_tombstones, write_tombstones
 from realm.index.vectors import VectorWriter
 from realm.openqa.knowledge_base import BLOCKS, DOCUMENTS, VECTORS
@@ -53,15 +53,12 @@ class KnowledgeBaseWriter:
 
     def __init__(self, folder: Path, model: ModelReference, dim: int, max_block_pieces: int) -> None:
         _require_own_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock = _take_lock(folder)
         try:
             published = read_manifest(folder, PUBLISHED)
-            pending = read_manifest(folder, PENDING)
             next_version = 1 if published is None else published.version + 1
-            if pending is not None and pending.version != next_version:
-                pending = None
+            pending = _read_pending(folder, next_version)
             self.resumed = pending is not None
             base = pending or published
             if base is not None and base.model.digest != model.digest:
@@ -73,14 +70,14 @@ class KnowledgeBaseWriter:
                 DocumentStore, folder / DOCUMENTS, base.documents_version if base else None
             )
             self.blocks = _open_or_create(BlockStore, folder / BLOCKS, base.blocks_version if base else None)
-            segments = base.segments if base else ()
-            self._vectors = VectorWriter(folder / VECTORS, dim, segments)
             entry = base.tombstones if base else None
             gone = read_tombstones(folder / VECTORS, entry) if entry else np.empty(0, dtype=np.int64)
             self._gone: list[NDArray[np.int64]] = [gone]
-            self._manifest = dataclasses.replace(base, version=next_version) if base else Manifest(
+            self._manifest = dataclasses.replace(base, version=next_version, model=model) if base else Manifest(
                 next_version, 0, 0, 0, 0, dim, (), None, model, max_block_pieces
             )  # fmt: skip
+            self._unchanged = published if published and not pending and published.model == model else None
+            self._vectors = VectorWriter(folder / VECTORS, dim, base.segments if base else ())
         except BaseException:
             self._lock.close()
             raise
@@ -101,6 +98,7 @@ class KnowledgeBaseWriter:
 
     def put(self, documents: Sequence[ChunkedDocument], vectors: NDArray[np.float32]) -> None:
         """Add documents, or replace those of the same id, with a vector for each of their blocks in order."""
+        self._unchanged = None
         old = self.documents.get([cut.document.id for cut in documents], with_text=False)
         self._bury(list(old.values()))
         self._vectors.append(vectors)
@@ -116,13 +114,18 @@ class KnowledgeBaseWriter:
     def remove(self, ids: Sequence[str]) -> int:
         """Take documents out; gives how many there were."""
         old = self.documents.get(ids, with_text=False)
+        if not old:
+            return 0
+        self._unchanged = None
         self._bury(list(old.values()))
         removed = self.documents.remove(list(old))
         self._write(PENDING)
         return removed
 
     def publish(self) -> Manifest:
-        """Make all that was put and removed the version readers see."""
+        """Make all that was put and removed the version readers see. If that is nothing, the last one stays."""
+        if self._unchanged is not None:
+            return self._unchanged
         self._write(PUBLISHED)
         (self.folder / PENDING).unlink(missing_ok=True)
         return self._manifest
@@ -170,8 +173,21 @@ def _require_own_folder(folder: Path) -> None:
         raise KnowledgeBaseError(f"{folder} is a file; --kb takes a folder.")
 
 
+def _read_pending(folder: Path, next_version: int) -> Manifest | None:
+    """The version in the making that a killed writer left, if it can be gone on with."""
+    try:
+        pending = read_manifest(folder, PENDING)
+    except CorruptFileError:
+        return None
+    return pending if pending is not None and pending.version == next_version else None
+
+
 def _take_lock(folder: Path) -> IO[str]:
-    lock = (folder / _LOCK).open("w")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+    except OSError as exc:
+        raise KnowledgeBaseError(f"{folder} cannot be written: {exc.strerror or exc}. Give another --kb folder.") from exc
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:

@@ -4,5 +4,5 @@
                                                                       │
                                              checkpoints, log, resume ┘
 
-May not know serving or the command line. Reading order: recipe, loop, warm_start, then the jobs.
+May not know serving or the command line. Reading order: recipe, loop, checkpoint, warm_start, then the jobs.
 """

@@ -7,7 +7,7 @@ ranks almost as well as the mean-pooled trunk with its many more dimensions.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -15,14 +15,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from realm.corpus.chunking import chunk_documents
 from realm.corpus.questions import read_questions
-from realm.corpus.readers import read_documents
+from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.embedder import RealmEmbedder
 from realm.models.losses import in_batch_contrastive, similarity_distillation
 from realm.text.pieces import PieceTokenizer
-from realm.text.sentences import sentence_spans
+from realm.training.inverse_cloze import sentence_and_rest, sentence_blocks
 from realm.training.loop import LoopSettings
 from realm.training.reading_data import ReadingPool
 from realm.training.warm_start import (
@@ -45,7 +44,7 @@ class EmbedderRecipe:
     Attributes:
         trunk: Folder of a BERT-family encoder whose mean-pooled states are good similarities.
         sources: Reading files: question and answering passage; options as for the reader.
-        data: Folder that relative paths of the recipe start from.
+        data: Folder that relative paths of sources, documents and questions start from.
         documents: Document files; a sentence of a block serves as question to it.
         questions: Question files; their similarities to all blocks of the batch are learned from the teacher.
         max_documents: Of each document file, at most this many are used.
@@ -56,6 +55,7 @@ class EmbedderRecipe:
         distillation_weight: Weight of the teacher's ranking against that of the pairs (1 - weight).
         teacher_scale: Inverse temperature of the teacher.
         score_scale: Inner product of a vector with itself at the start.
+        dimensions: Of a vector; at most the trunk's width.
         max_block_pieces: Longest block input.
         max_question_pieces: Longest question input.
         steps, learning_rate, warmup_steps, seed, save_every_steps: See `LoopSettings`.
@@ -75,6 +75,7 @@ class EmbedderRecipe:
     distillation_weight: float = 0.5
     teacher_scale: float = 20.0
     score_scale: float = 20.0
+    dimensions: int = 128
     max_block_pieces: int = 192
     max_question_pieces: int = 64
     learning_rate: float = 3e-4
@@ -88,14 +89,6 @@ class EmbedderRecipe:
             self.steps, self.learning_rate, self.warmup_steps,
             save_every_steps=self.save_every_steps, seed=self.seed,
         )  # fmt: skip
-
-
-class SentenceBlock(NamedTuple):
-    """A block as word pieces, with the piece range of each of its sentences."""
-
-    title_ids: list[int]
-    body_ids: list[int]
-    sentences: list[tuple[int, int]]
 
 
 class EmbedderBatch(NamedTuple):
@@ -122,7 +115,8 @@ class EmbedderJob:
         self._tokenizer = PieceTokenizer.from_folder(folder)
         self._builder = InputBuilder(self._tokenizer)
         self._pool = ReadingPool(recipe.sources, Path(recipe.data), self._tokenizer, recipe.seed)
-        self._blocks = list(self._sentence_blocks())
+        documents = [Path(recipe.data, path) for path in recipe.documents]
+        self._blocks = list(sentence_blocks(documents, recipe.max_documents, self._tokenizer))
         questions = [q.text for path in recipe.questions for q in read_questions(Path(recipe.data, path))]
         random.Random(recipe.seed).shuffle(questions)
         self._questions = [pieces.ids for pieces in self._tokenizer.encode_batch(questions)]
@@ -140,7 +134,7 @@ class EmbedderJob:
             passages.append(example.passage)
         for place in range(recipe.batch_sentences if self._blocks else 0):
             number = (step * recipe.batch_sentences + place) % len(self._blocks)
-            sentence, block = self._sentence_and_rest(self._blocks[number], choice)
+            sentence, block = sentence_and_rest(self._blocks[number], recipe.keep_sentence_share, choice)
             questions.append(sentence)
             blocks.append(block)
             passages.append(-1 - number)
@@ -186,7 +180,15 @@ class EmbedderJob:
         self.embedder.save_pretrained(folder)
 
     def _fresh_embedder(self, folder: Path) -> RealmEmbedder:
-        config = config_from_bert(folder, extra_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        config = config_from_bert(
+            folder,
+            extra_layers=1,
+            retriever_proj_size=self.recipe.dimensions,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        if not 0 < self.recipe.dimensions <= config.hidden_size:
+            raise RecipeError(f"dimensions is {self.recipe.dimensions}; the trunk allows 1 to {config.hidden_size}.")
         embedder = RealmEmbedder(config)
         load_trunk(embedder.realm, folder)
         layers = embedder.realm.encoder.layer
@@ -227,33 +229,6 @@ class EmbedderJob:
             order += numbers
         back = torch.tensor(order, device=device).argsort()
         return torch.cat(ours)[back], torch.cat(teachers)[back]
-
-    def _sentence_blocks(self) -> Iterator[SentenceBlock]:
-        """Blocks of the documents that have at least two sentences."""
-        for path in self.recipe.documents:
-            documents = read_documents([Path(self.recipe.data, path)])
-            limited = (document for document, _ in zip(documents, range(self.recipe.max_documents), strict=False))
-            for cut in chunk_documents(limited, self._tokenizer):
-                texts = [block.text for block in cut.blocks]
-                for block, pieces in zip(cut.blocks, self._tokenizer.encode_batch(texts), strict=True):
-                    starts = [start for start, _ in pieces.offsets]
-                    ranges = []
-                    for first, last in sentence_spans(block.text):
-                        inside = [n for n, s in enumerate(starts) if first <= s < last]
-                        if len(inside) > 5:
-                            ranges.append((inside[0], inside[-1] + 1))
-                    if len(ranges) > 1:
-                        yield SentenceBlock(list(cut.title_ids), pieces.ids, ranges)
-
-    def _sentence_and_rest(
-        self, block: SentenceBlock, choice: random.Random
-    ) -> tuple[list[int], tuple[list[int], list[int]]]:
-        """A random sentence, and its block, mostly without the sentence (inverse cloze)."""
-        first, last = choice.choice(block.sentences)
-        body = block.body_ids
-        if choice.random() >= self.recipe.keep_sentence_share:
-            body = body[:first] + body[last:]
-        return block.body_ids[first:last], (block.title_ids, body)
 
 
 def _top1(scores: Tensor, targets: Tensor, excluded: Tensor) -> float:

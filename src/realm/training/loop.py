@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from realm.artifacts import sync_directory, write_json_atomically
 from realm.errors import RecipeError
 from realm.extras import require
+from realm.training.checkpoint import restore_checkpoint, save_checkpoint
 
-CHECKPOINT_FOLDER = "checkpoint"
+_LOG = "log.jsonl"
 
 
 class Job(Protocol):
@@ -54,6 +52,9 @@ class LoopSettings:
         save_every_steps: Checkpoint interval.
         log_every_steps: Log interval.
         seed: Of all randomness.
+
+    Raises:
+        RecipeError: A number of steps that must be positive is not.
     """
 
     steps: int
@@ -64,6 +65,11 @@ class LoopSettings:
     save_every_steps: int = 100
     log_every_steps: int = 10
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "save_every_steps", "log_every_steps"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"{name} must be at least 1; found {getattr(self, name)}.")
 
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -87,9 +93,11 @@ def train(job: Job, settings: LoopSettings, run: Path, report: Report | None = N
     job.model.to(accelerator.device)
     parameters = {name: p for name, p in job.model.named_parameters() if p.requires_grad}
     optimizer = bert_adamw(parameters, settings)
-    step = _restore(run, parameters, optimizer)
-    job.model.train()
     figures = _Figures()
+    step, logged = restore_checkpoint(run, parameters, optimizer)
+    figures.restore(logged)
+    _cut_log(run, step)
+    job.model.train()
     while step < settings.steps:
         torch.manual_seed(settings.seed * 1_000_003 + step)
         _set_learning_rate(optimizer, settings, step)
@@ -109,7 +117,7 @@ def train(job: Job, settings: LoopSettings, run: Path, report: Report | None = N
             if report is not None:
                 report(step, means)
         if step % settings.save_every_steps == 0 or step == settings.steps:
-            _save(run, step, parameters, optimizer)
+            save_checkpoint(run, step, parameters, optimizer, figures.state())
     job.model.eval()
     job.save(run / "model")
 
@@ -139,6 +147,7 @@ class _Figures:
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._steps = 0
+        self._timed_steps = 0
         self._since = time.monotonic()
 
     def add(self, values: Mapping[str, float]) -> None:
@@ -147,13 +156,21 @@ class _Figures:
 
     def count_step(self) -> None:
         self._steps += 1
+        self._timed_steps += 1
 
     def take(self) -> dict[str, float]:
         now = time.monotonic()
         means = {key: value / self._steps for key, value in self._sums.items()}
-        means["seconds_per_step"] = (now - self._since) / self._steps
-        self._sums, self._steps, self._since = {}, 0, now
+        means["seconds_per_step"] = (now - self._since) / self._timed_steps
+        self._sums, self._steps, self._timed_steps, self._since = {}, 0, 0, now
         return means
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs, so that its next log line also counts the steps before the checkpoint."""
+        return {"sums": self._sums, "steps": self._steps}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._sums, self._steps = dict(state.get("sums", {})), state.get("steps", 0)
 
 
 def _is_free_of_decay(name: str) -> bool:
@@ -173,50 +190,19 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, settings: LoopSettings,
 
 
 def _log(run: Path, step: int, means: Mapping[str, float]) -> None:
-    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
+    with (run / _LOG).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": step, **means}) + "\n")
 
 
-def _save(run: Path, step: int, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    """Write a complete checkpoint beside the old one, then put it in its place."""
-    fresh = run / f".{CHECKPOINT_FOLDER}.{os.getpid()}"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    tensors = {f"weight.{name}": p.detach().contiguous() for name, p in parameters.items()}
-    for name, p in parameters.items():
-        for key, value in optimizer.state[p].items():
-            tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
-    save_file(tensors, fresh / "state.safetensors")
-    write_json_atomically(fresh / "state.json", {"step": step})
-    old = run / f".{CHECKPOINT_FOLDER}.old"
-    current = run / CHECKPOINT_FOLDER
-    shutil.rmtree(old, ignore_errors=True)
-    if current.exists():
-        os.replace(current, old)
-    os.replace(fresh, current)
-    sync_directory(run)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _restore(run: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
-    """Load the checkpoint, if any (also one that a kill left under its old name), and give its step."""
-    folder = next((f for f in (run / CHECKPOINT_FOLDER, run / f".{CHECKPOINT_FOLDER}.old") if f.exists()), None)
-    if folder is None:
-        return 0
-    tensors = load_file(folder / "state.safetensors")
-    expected = {f"weight.{name}" for name in parameters}
-    found = {name for name in tensors if name.startswith("weight.")}
-    if expected != found:
-        raise RecipeError(
-            f"The checkpoint in {folder} is of another model: {len(found - expected)} unknown and "
-            f"{len(expected - found)} missing weights. Use a new run folder."
-        )
-    for name, p in parameters.items():
-        with torch.no_grad():
-            p.copy_(tensors[f"weight.{name}"])
-        state = {
-            key: tensors[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step") if f"{key}.{name}" in tensors
-        }
-        if state:
-            optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
-    return int(json.loads((folder / "state.json").read_text(encoding="utf-8"))["step"])
+def _cut_log(run: Path, step: int) -> None:
+    """Drop the lines of steps that were lost with a killed run: they come again."""
+    path = run / _LOG
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # A line that a kill cut short is the last one and has no end.
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    if kept != lines:
+        fresh = path.with_name(f".{_LOG}.new")
+        fresh.write_text("".join(kept), encoding="utf-8")
+        os.replace(fresh, path)

@@ -37,6 +37,7 @@ def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
     data = save(weights, metadata={"format": "pt"})
     values = configs["reader"].to_diff_dict()
     values["architectures"] = ["RealmForOpenQA"]
+    values["retriever_proj_size"] = configs["embedder"].retriever_proj_size
     values["weights_sha256"] = hashlib.sha256(data).hexdigest()
     out.mkdir(parents=True, exist_ok=True)
     (out / "weights.safetensors").write_bytes(data)

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from realm.features.inputs import InputBuilder, Inputs, Row
+from realm.features.inputs import SPECIAL_PIECES_OF_A_PAIR, InputBuilder, Inputs, Row
 from realm.models.losses import marginal_likelihood
 from realm.models.reader import RealmReader
 from realm.models.spans import allowed_spans, correct_spans, span_candidates
@@ -28,7 +28,7 @@ class ReaderRecipe:
     Attributes:
         trunk: Folder of a BERT-family encoder to start from.
         sources: Reading files; `;keep_aside=N` keeps one title in N out, `;share=F` weighs the draw.
-        data: Folder that relative paths of the recipe start from.
+        data: Folder that relative paths of sources start from.
         extra_layers: Layers added on top of the trunk.
         first_trained_layer: Embeddings and layers below stay as they are.
         batch_questions: Questions per step.
@@ -118,23 +118,22 @@ class ReaderJob:
             if choice.random() < self.recipe.negative_share:
                 other = self._pool.other_passage(example, choice)
                 if other is not None:
-                    rows.append((self._row(example.question_ids, other), ()))
+                    rows.append((self._row(self._question_ids(example), other), ()))
             questions.append(rows)
         questions.sort(key=lambda rows: max(len(row.ids) for row, _ in rows))
         return [self._collate(group) for group in self._groups(questions)]
 
     def loss(self, micro_batch: ReadingRows) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of some of the step's questions, times their share of the step."""
-        inputs = micro_batch.inputs
+        device = self.reader.device
+        inputs = micro_batch.inputs.to(device)
         trunk = self.reader.realm(**inputs.for_trunk(), return_dict=True)
-        candidates = span_candidates(
-            inputs.input_ids.size(1), self.reader.config.max_span_width, inputs.input_ids.device
-        )
+        candidates = span_candidates(inputs.input_ids.size(1), self.reader.config.max_span_width, device)
         scores = self.reader.span_scores(trunk.last_hidden_state, candidates).float()
         allowed = allowed_spans(inputs.body_mask, candidates)
-        correct = correct_spans(micro_batch.starts, micro_batch.ends, candidates) & allowed
+        correct = correct_spans(micro_batch.starts.to(device), micro_batch.ends.to(device), candidates) & allowed
         scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-        index = (micro_batch.question, micro_batch.place)
+        index = (micro_batch.question.to(device), micro_batch.place.to(device))
         shape = (int(micro_batch.question.max()) + 1, int(micro_batch.place.max()) + 1, scores.size(1))
         all_scores = scores.new_full(shape, torch.finfo(scores.dtype).min).index_put(index, scores).flatten(1)
         all_correct = correct.new_zeros(shape).index_put(index, correct).flatten(1)
@@ -148,14 +147,21 @@ class ReaderJob:
 
     def _gold_row(self, example: TokenizedExample, choice: random.Random) -> tuple[Row, tuple[tuple[int, int], ...]]:
         """The answering passage, cut to a window around a random one of its answers if it is too long."""
-        room = self.recipe.max_pieces - len(example.question_ids) - 3
+        question_ids = self._question_ids(example)
+        room = self.recipe.max_pieces - len(question_ids) - SPECIAL_PIECES_OF_A_PAIR
         first, last = choice.choice(example.spans)
         excess = max(0, len(example.body_ids) - room)
-        begin = choice.randint(max(0, min(last + 1 - room, excess)), min(first, excess)) if excess else 0
-        row = self._row(example.question_ids, example.body_ids[begin : begin + room])
+        # Of an answer that is wider than the window, the window holds the beginning.
+        latest = min(first, excess)
+        begin = choice.randint(min(max(0, last + 1 - room), latest), latest) if excess else 0
+        row = self._row(question_ids, example.body_ids[begin : begin + room])
         shift = row.body_start - begin
         inside = ((s + shift, e + shift) for s, e in example.spans if s >= begin and e + shift < row.body_end)
         return row, tuple(inside)
+
+    def _question_ids(self, example: TokenizedExample) -> list[int]:
+        """The question, which leaves half of the input to the passage however long it is."""
+        return example.question_ids[: self.recipe.max_pieces // 2 - SPECIAL_PIECES_OF_A_PAIR]
 
     def _row(self, question_ids: list[int], body_ids: list[int]) -> Row:
         return self._builder.reader(question_ids, body_ids, self.recipe.max_pieces)

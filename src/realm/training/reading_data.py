@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,13 +47,16 @@ def split_paths(items: Sequence[str]) -> list[tuple[Path, int, float]]:
     sources = []
     for item in items:
         path, *options = item.split(";")
-        values = dict(option.split("=", 1) for option in options)
+        values = {key.strip(): value for key, _, value in (option.partition("=") for option in options)}
+        if unknown := sorted(values.keys() - {"keep_aside", "share"}):
+            raise RecipeError(f"{item!r}: unknown option {unknown[0]!r}; expected keep_aside=N or share=F.")
         try:
-            sources.append((Path(path), int(values.pop("keep_aside", "0")), float(values.pop("share", "1"))))
+            keep_aside, share = int(values.get("keep_aside", "0")), float(values.get("share", "1"))
         except ValueError as exc:
             raise RecipeError(f"{item!r}: keep_aside takes a whole number and share a number.") from exc
-        if values:
-            raise RecipeError(f"{item!r}: unknown option {next(iter(values))!r}; expected keep_aside or share.")
+        if keep_aside < 0 or not 0 < share < math.inf:
+            raise RecipeError(f"{item!r}: keep_aside must not be negative, and share must be over 0.")
+        sources.append((Path(path), keep_aside, share))
     return sources
 
 
@@ -96,11 +100,13 @@ class ReadingPool:
         seed: Of all draws.
 
     Raises:
-        RecipeError: A source has no usable example.
+        RecipeError: There is no source; a source has no usable example.
         SourceError: A source cannot be read.
     """
 
     def __init__(self, sources: Sequence[str], data: Path, tokenizer: PieceTokenizer, seed: int) -> None:
+        if not sources:
+            raise RecipeError("sources is empty: name at least one reading file to train on.")
         self.passages: dict[str, int] = {}
         self._seed = seed
         self.groups: list[list[TokenizedExample]] = []

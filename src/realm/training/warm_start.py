@@ -31,19 +31,33 @@ POOLER_SLOPE = 0.1
 """Keeps the pooler's tanh in its straight part."""
 
 
+_TRUNK_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
 PUBLIC_TRUNK = "minilm"
 """Recipe name of the trunk of realm-mini."""
 
 
 def find_trunk(name: str) -> Path:
-    """Folder of a recipe's trunk: a path, or "minilm" for the public one that realm-mini stands on."""
-    return trunk_folder() if name == PUBLIC_TRUNK else Path(name)
+    """Folder of a recipe's trunk: a path, or "minilm" for the public one that realm-mini stands on.
+
+    Raises:
+        ModelError: A file of a trunk is not in the folder.
+    """
+    folder = trunk_folder() if name == PUBLIC_TRUNK else Path(name)
+    if absent := [file for file in _TRUNK_FILES if not (folder / file).is_file()]:
+        raise ModelError(f"No trunk in {folder}: expected {', '.join(_TRUNK_FILES)}; missing {', '.join(absent)}.")
+    return folder
 
 
 def config_from_bert(folder: Path, extra_layers: int, **overrides: Any) -> RealmConfig:
-    """RealmConfig of a BERT folder's sizes, with `extra_layers` more layers on top."""
+    """RealmConfig of a BERT folder's sizes, with `extra_layers` more layers on top.
+
+    Raises:
+        ModelError: The folder holds no config of a BERT.
+    """
     values = _bert_config(folder)
-    sizes = {key: values[key] for key in _CONFIG_KEYS if key in values}
+    # Where a config says nothing, BERT's default holds, which is not ours.
+    sizes = {"hidden_act": "gelu", **{key: values[key] for key in _CONFIG_KEYS if key in values}}
     sizes["num_hidden_layers"] += extra_layers
     return RealmConfig(**{**sizes, **overrides})
 
@@ -59,7 +73,7 @@ def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
         raise ModelError(f"No trunk at {path}: expected a BERT folder with config.json and model.safetensors.")
     weights = {key.removeprefix("bert."): value.float() for key, value in load_file(path).items()}
     wanted = trunk.state_dict()
-    usable = {key: value for key, value in weights.items() if key in wanted}
+    usable = {key: value for key, value in weights.items() if key in wanted and value.shape == wanted[key].shape}
     layers = int(_bert_config(folder)["num_hidden_layers"])
     expected = {
         key
@@ -136,4 +150,8 @@ def _bert_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"No config.json in {folder}: expected a BERT folder.")
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    # Others (RoBERTa) share the names of weights, but count positions differently.
+    kind = values.get("model_type", "bert")
+    if kind != "bert" or "num_hidden_layers" not in values:
+        raise ModelError(f"{path} describes a {kind!r} model; a trunk must be a BERT with num_hidden_layers.")
     return values
