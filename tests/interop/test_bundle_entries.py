@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import SourceError
@@ -68,6 +68,7 @@ def test_the_keys_of_slices_sort_as_their_numbers_do(extents: list[tuple[int, in
         st.lists(st.lists(axes, min_size=1, max_size=3).map(tuple), max_size=3).map(tuple),
     )
 )
+@settings(max_examples=50)
 def test_any_entry_comes_back(entry: Entry) -> None:
     assert parse_entry(serialise_entry(entry)) == entry
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import SourceError, UnsafeFileError, UsageError
@@ -92,6 +92,7 @@ def test_byte_strings_of_fixed_width_are_read_as_numpy_reads_them(tmp_path: Path
     assert read(tmp_path, buffer.getvalue()) == array.tolist()
 
 
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=400), max_size=12))
 def test_what_is_written_comes_back_and_pickle_reads_it_too(
     tmp_path_factory: pytest.TempPathFactory, records: list[bytes]

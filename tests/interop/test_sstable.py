@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import SourceError
@@ -17,7 +17,7 @@ from realm.interop.sstable import read_table, write_table
 Items: TypeAlias = list[tuple[bytes, bytes]]
 ByHand: TypeAlias = Callable[[list[Items]], bytes]
 
-ITEMS = [(b"", b"head"), (b"bert/a", b"1"), (b"bert/ab", b""), (b"bert/b", b"x" * 300), (b"\xff", b"\x00")]
+ITEMS = [(b"", b"head"), (b"bert/a", b"1"), (b"bert/ab", b""), (b"bert/b", b"x" * 20), (b"\xff", b"\x00")]
 
 
 def written(path: Path, items: Items, block_bytes: int = 1 << 18) -> bytes:
@@ -52,9 +52,10 @@ def test_a_table_has_the_bytes_of_the_format(tmp_path: Path) -> None:
 
 
 @given(
-    items=st.dictionaries(st.binary(max_size=12), st.binary(max_size=30), max_size=60),
+    items=st.dictionaries(st.binary(max_size=12), st.binary(max_size=30), max_size=40),
     block_bytes=st.sampled_from([1, 40, 200, 1 << 18]),
 )
+@settings(max_examples=40)
 def test_items_come_back_in_blocks_of_any_size(
     tmp_path_factory: pytest.TempPathFactory, items: dict[bytes, bytes], block_bytes: int
 ) -> None:
@@ -87,14 +88,14 @@ def test_no_flipped_bit_gives_other_items(tmp_path: Path) -> None:
     data = written(path, ITEMS, 20)
     harmless = 0
     for place in range(len(data)):
-        for bit in range(8):
-            path.write_bytes(data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :])
+        for bit in (0x01, 0x80):
+            path.write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
             try:
                 assert list(read_table(path)) == ITEMS
                 harmless += 1
             except SourceError as error:
                 assert "t: " in str(error)
-    assert harmless <= 8 * 40  # only the zeros of the footer say nothing
+    assert harmless <= 2 * 40  # only the zeros of the footer say nothing
 
 
 def test_a_table_cut_off_anywhere_is_an_error(tmp_path: Path) -> None:

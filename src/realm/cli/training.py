@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from realm.cli.output import progress_bar, stdout
+from realm.errors import RecipeError
 
 if TYPE_CHECKING:
     from realm.training.loop import Job, LoopSettings
@@ -59,7 +60,10 @@ def _run(kind: type[Any], job_kind: Any, recipe_name: str, out: Path, overrides:
     from realm.training.recipe import as_toml, find_recipe, load_recipe
 
     recipe = load_recipe(kind, find_recipe(recipe_name), overrides)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise RecipeError(f"--out {out} cannot be made: {exc.strerror or exc}. Give another folder.") from exc
     (out / "recipe.toml").write_text(as_toml(recipe), encoding="utf-8")
     job: Job = job_kind(recipe)
     settings: LoopSettings = recipe.loop()

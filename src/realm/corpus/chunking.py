@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from realm.artifacts import sha256_of_text
-from realm.corpus.pieces import WORD, PieceTokenizer, WordPieces, count, ids, word_splitter
+from realm.corpus.pieces import WORD, PieceTokenizer, WordPieces, count, ids
 from realm.records import Block, Document
 from realm.text.sentences import sentence_spans
 
@@ -103,7 +103,7 @@ def _chunk_batch(batch: list[Document], pieces: WordPieces, max_pieces: int) -> 
     texts = [document.title for document in batch]
     for document, document_spans in zip(batch, spans, strict=True):
         texts += [document.text[start:end] for start, end in document_spans]
-    found = iter(_pieces_of_texts(texts, pieces))
+    found = iter(pieces.of_texts(texts))
     chunked = []
     titles = [ids(title)[: (max_pieces - SPECIAL_PIECES) // 2] for title in islice(found, len(batch))]
     for document, document_spans, title_ids in zip(batch, spans, titles, strict=True):
@@ -112,22 +112,6 @@ def _chunk_batch(batch: list[Document], pieces: WordPieces, max_pieces: int) -> 
             packer.add_sentence(span, next(found))
         chunked.append(packer.finish(title_ids))
     return chunked
-
-
-def _pieces_of_texts(texts: list[str], pieces: WordPieces) -> list[bytes]:
-    """Pieces of every text; the new words of all of them are tokenised together."""
-    found: list[bytes] = []
-    waiting: list[tuple[int, list[str]]] = []
-    for text in texts:
-        words = word_splitter(text)(text)
-        known = pieces.look_up(words)
-        if known is None:
-            waiting.append((len(found), words))
-        found.append(known or b"")
-    pieces.learn([word for _, words in waiting for word in words])
-    for place, words in waiting:
-        found[place] = pieces.look_up(words) or b""
-    return found
 
 
 class _Packer:
@@ -148,7 +132,7 @@ class _Packer:
             return
         self._close()
         matches = list(WORD.finditer(self._document.text, *span))
-        words = _pieces_of_texts([match[0] for match in matches], self._pieces)
+        words = self._pieces.of_texts([match[0] for match in matches])
         for match, word in zip(matches, words, strict=True):
             if count(word) <= self._budget:
                 self._add(match.span(), word)

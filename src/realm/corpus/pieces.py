@@ -1,9 +1,9 @@
 """Word pieces for the corpus: the tokenizer is handed in, and sees each distinct word once.
 
-Knows that the pieces of a tokenizer of BERT's kind reach neither across white space nor across punctuation,
-which makes a text's pieces those of its words in a row; checks that of every tokenizer it gets. Knows no
-vocabulary and no network. Natural text repeats its words, so looking them up is several times faster than
-tokenising all of it. Read `WordPieces` first.
+Knows that the pieces of a tokenizer of BERT's kind do not reach across white space, which makes a text's pieces
+those of its words in a row; checks that of every tokenizer it gets. Knows no vocabulary and no network. Natural
+text repeats its words, so looking them up is several times faster than tokenising all of it. Read `WordPieces`
+first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 _SPACE = " \t\n\r\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _NO_BORDER = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 WORD = re.compile(f"[^{_SPACE}]+")
-_PART = re.compile(r"[!-/:-@\[-`{-~]|[^!-/:-@\[-`{-~]+")  # one ASCII sign, or a run without any
 
-_PROBE = "Naïve readers\tdon't\nmind (U.S.) wörds\u00a0like 東京 or anti-establishmentarianism: $1,000.50"
+_PROBE = "Naïve readers\tdon't\nmind U.S. wörds\u00a0like 東京 or antidisestablishmentarianism."
 _PIECE_BYTES = array("H").itemsize
-_PARTS_PER_TEXT = 512
+_WORDS_PER_TEXT = 512
 
 
 class PieceTokenizer(Protocol):
@@ -60,68 +59,56 @@ class TokenizersPieces:
         return [(encoding.ids, encoding.offsets) for encoding in encodings]
 
 
-def word_splitter(text: str) -> Callable[[str], list[str]]:
-    """The quickest function that splits `text`, or any part of it, into words as the tokenizer sees them."""
-    return WORD.findall if _NO_BORDER.search(text) else str.split
+def _words(text: str) -> list[str]:
+    """`WORD.findall(text)`, by the quicker `split` where that means the same."""
+    return WORD.findall(text) if _NO_BORDER.search(text) else text.split()
 
 
 class WordPieces:
     """Looks up the pieces of words, and has those tokenised that it has not met.
 
-    Pieces are handed out as `bytes` of native 16-bit ids, which join and measure quickly: see `count` and
-    `ids`.
+    Pieces are handed out as `bytes` of native 16-bit ids, which join and measure quickly: see `count` and `ids`.
     """
 
     def __init__(self, tokenizer: PieceTokenizer, *, max_words: int = 1_000_000) -> None:
-        """Hold `tokenizer`, and remember up to `max_words` words and as many parts of words (some 150 bytes
-        each).
+        """Hold `tokenizer`, and remember up to `max_words` words (some 150 bytes each) from one call to the next.
 
         Raises:
-            ModelError: The tokenizer's pieces reach across white space or punctuation, or its ids do not fit
-                16 bits.
+            ModelError: The tokenizer's pieces reach across white space, or its ids do not fit 16 bits.
         """
         self._tokenizer = tokenizer
         self._max_words = max_words
-        self._words: dict[str, bytes] = {}
-        self._parts: dict[str, bytes] = {}
-        words = WORD.findall(_PROBE)
-        self.learn(words)
-        if self.look_up(words) != _pack(tokenizer.encode_batch([_PROBE])[0][0]):
+        self._known: dict[str, bytes] = {}
+        (found,) = self.of_texts([_PROBE])
+        if found != _pack(tokenizer.encode_batch([_PROBE])[0][0]):
             raise ModelError(
-                "this tokenizer's pieces reach across white space or punctuation, or it adds special tokens; "
-                "blocks are cut with a tokenizer of BERT's kind that adds none"
+                "this tokenizer's pieces reach across white space, or it adds special tokens; blocks are cut with a "
+                "tokenizer of BERT's kind that adds none"
             )
 
-    def look_up(self, words: Iterable[str]) -> bytes | None:
-        """Pieces of words in a row; None if one of them has to be learnt first."""
-        try:
-            return b"".join(map(self._words.__getitem__, words))
-        except KeyError:
-            return None
+    def of_texts(self, texts: Sequence[str]) -> list[bytes]:
+        """Pieces of every text. New words of all of them are tokenised together, so many texts at once are quick."""
+        wanted: set[str] = set()
+        for text in texts:
+            wanted.update(_words(text))
+        new = wanted.difference(self._known)
+        if len(self._known) + len(new) > self._max_words:
+            self._known.clear()
+            new = wanted
+        self._learn(sorted(new))
+        look_up = self._known.__getitem__
+        return [b"".join(map(look_up, _words(text))) for text in texts]
 
-    def learn(self, words: Sequence[str]) -> None:
-        """Tokenise those of `words` that are new. Called with many at once, it is quick."""
-        new = {word for word in words if word not in self._words}
-        if len(self._words) + len(new) > self._max_words:
-            self._words.clear()
-            new = set(words)
-        if len(self._parts) > self._max_words:
-            self._parts.clear()
-        parts_of = {word: _PART.findall(word) for word in new}
-        self._learn_parts(sorted({part for parts in parts_of.values() for part in parts} - self._parts.keys()))
-        for word, parts in parts_of.items():
-            self._words[word] = b"".join([self._parts[part] for part in parts])
-
-    def _learn_parts(self, parts: list[str]) -> None:
-        """Tokenise parts, many in one text, which is cheaper than one text each; offsets tell them apart."""
-        groups = [parts[start : start + _PARTS_PER_TEXT] for start in range(0, len(parts), _PARTS_PER_TEXT)]
+    def _learn(self, words: list[str]) -> None:
+        """Tokenise words, many in one text, which is cheaper than one text each; offsets tell them apart."""
+        groups = [words[start : start + _WORDS_PER_TEXT] for start in range(0, len(words), _WORDS_PER_TEXT)]
         encodings = self._tokenizer.encode_batch([" ".join(group) for group in groups])
         for group, (piece_ids, offsets) in zip(groups, encodings, strict=True):
             starts = [start for start, _ in offsets]
             first = 0
-            for part, end in zip(group, accumulate(len(part) + 1 for part in group), strict=True):
+            for word, end in zip(group, accumulate(len(word) + 1 for word in group), strict=True):
                 last = bisect_left(starts, end, first)
-                self._parts[part] = _pack(piece_ids[first:last])
+                self._known[word] = _pack(piece_ids[first:last])
                 first = last
 
     def cut(self, word: str, max_pieces: int) -> list[tuple[int, int, bytes]]:

@@ -17,13 +17,13 @@ from realm.corpus.block_store import StoredBlock
 from realm.errors import KnowledgeBaseError, QuestionError
 from realm.features.inputs import Inputs
 from realm.features.spans import characters_of_pieces
-from realm.models.spans import SpanCandidates, allowed_spans, best_spans, span_candidates
+from realm.models.spans import SpanCandidates, allowed_spans, span_candidates
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
 from realm.records import Answer, Evidence
 
 MAX_QUESTION_PIECES = 128
-_LEAST_PROBABLE = 1e-6
+_LIKELY_SPANS = 64
 
 
 class _Span(NamedTuple):
@@ -135,44 +135,44 @@ class OpenQA:
     def _best_span(
         self, question_ids: list[int], blocks: Sequence[StoredBlock], scores: NDArray[np.float32]
     ) -> tuple[_Span | None, float]:
-        """The answer and its probability: that of all spans of all blocks read that say the same."""
+        """What the spans of all blocks say with the highest total probability, at its likeliest place."""
         model = self.model
         config = model.networks.config
         length = min(config.reader_seq_len + len(question_ids), config.max_position_embeddings)
         inputs = model.inputs.pad(
             [model.inputs.reader(question_ids, stored.block.token_ids, length) for stored in blocks]
         ).to(model.device)
-        relevance = torch.from_numpy(scores).to(model.device)
-        span_scores, allowed, candidates = self._span_scores(inputs, relevance)
-        best = best_spans(span_scores[None], allowed[None], candidates)
-        place = int(best.block)
-        if place < 0:
+        span_scores, candidates = self._span_scores(inputs, torch.from_numpy(scores).to(model.device))
+        # Where no span is allowed at all, softmax gives NaN.
+        probabilities = span_scores.flatten().softmax(-1).nan_to_num(0.0)
+        likely = probabilities.topk(min(_LIKELY_SPANS, len(probabilities)))
+        offsets = [pieces.offsets for pieces in model.tokenizer.encode_batch([stored.block.text for stored in blocks])]
+        spans: dict[str, _Span] = {}
+        beliefs: dict[str, float] = {}
+        for probability, number in zip(likely.values.tolist(), likely.indices.tolist(), strict=True):
+            if probability == 0.0:
+                break
+            place, candidate = divmod(number, span_scores.size(1))
+            first, last = (int(side[candidate]) - len(question_ids) - 2 for side in candidates)
+            text = blocks[place].block.text
+            start, end = whole_words(text, *characters_of_pieces(offsets[place], first, last))
+            said = text[start:end].casefold()
+            spans.setdefault(said, _Span(place, start, end, text[start:end]))
+            beliefs[said] = beliefs.get(said, 0.0) + probability
+        if not beliefs:
             return None, 0.0
-        probabilities = span_scores.flatten().softmax(-1).view_as(span_scores)
-        body_start = len(question_ids) + 2
-        offsets = {n: model.tokenizer.encode_batch([stored.block.text])[0].offsets for n, stored in enumerate(blocks)}
+        best = max(beliefs, key=beliefs.__getitem__)
+        return spans[best], min(1.0, beliefs[best])
 
-        def characters(block: int, candidate: int) -> _Span:
-            first, last = (int(side[candidate]) - body_start for side in candidates)
-            stored = blocks[block].block
-            start, end = whole_words(stored.text, *characters_of_pieces(offsets[block], first, last))
-            return _Span(block, start, end, stored.text[start:end])
-
-        answer = characters(place, int(best.candidate))
-        likely = (probabilities > _LEAST_PROBABLE).nonzero().tolist()
-        same = [(b, c) for b, c in likely if characters(b, c).text.casefold() == answer.text.casefold()]
-        confidence = sum(float(probabilities[b, c]) for b, c in same)
-        return answer, min(1.0, confidence)
-
-    def _span_scores(self, inputs: Inputs, relevance: Tensor) -> tuple[Tensor, Tensor, SpanCandidates]:
-        """Score of every span of every block, reader and retriever together: (blocks, spans)."""
+    def _span_scores(self, inputs: Inputs, relevance: Tensor) -> tuple[Tensor, SpanCandidates]:
+        """Score of every span of every block, reader and retriever together; -inf where no span may be."""
         reader = self.model.networks.reader
         with torch.inference_mode():
             hidden = reader.realm(**inputs.for_trunk(), return_dict=True).last_hidden_state
             candidates = span_candidates(hidden.size(1), reader.config.max_span_width, hidden.device)
             allowed = allowed_spans(inputs.body_mask, candidates)
             scores = reader.span_scores(hidden, candidates).float() + relevance[:, None]
-            return scores.masked_fill(~allowed, torch.finfo(scores.dtype).min), allowed, candidates
+            return scores.masked_fill(~allowed, -torch.inf), candidates
 
     def _evidence(
         self, blocks: Sequence[StoredBlock], scores: NDArray[np.float32], span: _Span | None

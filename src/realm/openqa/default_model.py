@@ -95,13 +95,13 @@ def _assemble(folder: Path, config: RealmConfig, trained: dict[str, Tensor], tru
         fresh = Path(made) / folder.name
         fresh.mkdir()
         _write(fresh, config, trained, trunk)
-        if folder.is_dir() and not (folder / "model.safetensors").is_file():
-            shutil.rmtree(folder, ignore_errors=True)  # somebody has emptied it in part
         try:
             os.rename(fresh, folder)
         except OSError:
+            # Made by another process meanwhile, or what is left of one whose weights somebody has deleted.
             if not (folder / "model.safetensors").is_file():
-                raise
+                shutil.rmtree(folder)
+                os.rename(fresh, folder)
 
 
 def _write(fresh: Path, config: RealmConfig, trained: dict[str, Tensor], trunk: Path) -> None:

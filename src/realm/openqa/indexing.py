@@ -90,9 +90,7 @@ def index_sources(
         changed = _changed(read_documents(sources, skip_bad=skip_bad), writer, report)
         for step in _steps(chunk_documents(changed, model.tokenizer, max_pieces=max_pieces)):
             rows = [
-                model.inputs.block(cut.title_ids, block.token_ids, max_pieces)
-                for cut in step
-                for block in cut.blocks
+                model.inputs.block(cut.title_ids, block.token_ids, max_pieces) for cut in step for block in cut.blocks
             ]
             writer.put(step, model.embed(rows))
             report.blocks += len(rows)

@@ -140,4 +140,6 @@ def _readable(folder: Path) -> Iterator[None]:
     except RealmError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
-        raise ModelError(f"{folder} cannot be read as a model ({exc}). Give another model folder, or realm-mini.") from exc
+        raise ModelError(
+            f"{folder} cannot be read as a model ({exc}). Give another model folder, or realm-mini."
+        ) from exc

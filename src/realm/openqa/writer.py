@@ -187,7 +187,9 @@ def _take_lock(folder: Path) -> IO[str]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("w")
     except OSError as exc:
-        raise KnowledgeBaseError(f"{folder} cannot be written: {exc.strerror or exc}. Give another --kb folder.") from exc
+        raise KnowledgeBaseError(
+            f"{folder} cannot be written: {exc.strerror or exc}. Give another --kb folder."
+        ) from exc
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:

@@ -1,0 +1,139 @@
+"""Knowledge bases as readers see them: search, versions, damage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_model import digests, stories, write_jsonl
+
+from realm.errors import CorruptFileError, KnowledgeBaseError
+from realm.openqa.indexing import index_sources, remove_documents
+from realm.openqa.knowledge_base import KnowledgeBase
+from realm.openqa.model_folder import ModelFolder
+
+
+@pytest.fixture
+def kb(tmp_path: Path, shared_kb: Path) -> Path:
+    """A copy to write to."""
+    return shutil.copytree(shared_kb, tmp_path / "kb")
+
+
+def questions(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(3).standard_normal((count, 16)).astype(np.float32)
+
+
+def test_search_is_the_inner_product_over_all_live_blocks(kb: Path) -> None:
+    remove_documents(kb, ["story/4", "story/9"])
+    base = KnowledgeBase.open(kb)
+    vectors = base.vectors.take(np.arange(base.manifest.blocks)).astype(np.float64)
+    live = [row for row in range(base.manifest.blocks) if row not in set(base.tombstones.tolist())]
+    hits = base.search(questions(5), 7)
+    for query, rows, scores in zip(questions(5).astype(np.float64), hits.rows, hits.scores, strict=True):
+        expected = sorted(live, key=lambda row: -float(vectors[row] @ query))[:7]
+        assert rows.tolist() == expected
+        np.testing.assert_allclose(scores, vectors[expected] @ query, rtol=1e-5)
+
+
+def test_blocks_of_removed_and_replaced_documents_never_come_back(kb: Path, tmp_path: Path, tiny: ModelFolder) -> None:
+    remove_documents(kb, ["story/4"])
+    index_sources(kb, [write_jsonl(tmp_path / "new.jsonl", stories(2, seed=9))], tiny)
+    base = KnowledgeBase.open(kb)
+    hits = base.search(questions(20), base.manifest.blocks)
+    assert hits.rows.shape == (20, base.live_blocks)
+    assert not set(hits.rows.flatten().tolist()) & set(base.tombstones.tolist())
+    texts = {document.id: document.text for document in [*stories(12), *stories(2, seed=9)]}
+    for stored in base.take_blocks(hits.rows[0].tolist()):
+        assert stored.block.document_id != "story/4"
+        assert stored.block.text in texts[stored.block.document_id]
+
+
+def test_a_reader_keeps_its_version_while_writers_go_on(kb: Path, tmp_path: Path, tiny: ModelFolder) -> None:
+    early = KnowledgeBase.open(kb)
+    late_parts = KnowledgeBase.open(kb)  # opens blocks and documents only after the writing
+    hits = early.search(questions(3), 9)
+    blocks = early.take_blocks(hits.rows[0].tolist())
+    index_sources(kb, [write_jsonl(tmp_path / "new.jsonl", stories(5, seed=9))], tiny)
+    remove_documents(kb, ["story/7"])
+    for reader in (early, late_parts):
+        again = reader.search(questions(3), 9)
+        assert np.array_equal(again.rows, hits.rows)
+        assert np.array_equal(again.scores, hits.scores)
+        assert reader.take_blocks(hits.rows[0].tolist()) == blocks
+        assert reader.document("story/7").text == stories(12)[7].text
+        assert reader.document("story/1").text == stories(12)[1].text
+        assert reader.manifest.version == 1
+    now = KnowledgeBase.open(kb)
+    assert now.manifest.version == 3
+    assert now.document("story/1").text == stories(5, seed=9)[1].text
+    with pytest.raises(KnowledgeBaseError, match="No document 'story/7'"):
+        now.document("story/7")
+
+
+def test_a_knowledge_base_can_lose_its_last_document(kb: Path) -> None:
+    remove_documents(kb, [f"story/{number}" for number in range(12)])
+    base = KnowledgeBase.open(kb)
+    assert (base.live_blocks, base.manifest.documents) == (0, 0)
+    assert base.search(questions(2), 5).rows.shape == (2, 0)
+    base.verify()
+
+
+def test_reading_changes_nothing_on_disk(shared_kb: Path) -> None:
+    before = digests(shared_kb)
+    base = KnowledgeBase.open(shared_kb)
+    base.take_blocks(base.search(questions(1), 3).rows[0].tolist())
+    base.verify()
+    assert digests(shared_kb) == before
+
+
+def test_opening_names_what_is_missing(tmp_path: Path, kb: Path) -> None:
+    with pytest.raises(KnowledgeBaseError, match=r"No knowledge base at .*nowhere.*realm index"):
+        KnowledgeBase.open(tmp_path / "nowhere")
+    with pytest.raises(KnowledgeBaseError, match="No knowledge base"):
+        KnowledgeBase.open(tmp_path)
+    with pytest.raises(KnowledgeBaseError, match="No knowledge base"):
+        KnowledgeBase.open(kb / "kb.json")
+
+
+def test_a_shortened_vector_file_is_found_on_opening(kb: Path) -> None:
+    path = kb / "vectors" / "000000.f16"
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(CorruptFileError, match=r"000000\.f16.*bytes"):
+        KnowledgeBase.open(kb)
+
+
+def test_a_changed_bit_in_the_vectors_is_found_by_verify(kb: Path) -> None:
+    path = kb / "vectors" / "000000.f16"
+    data = bytearray(path.read_bytes())
+    data[37] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError, match=r"000000\.f16"):
+        KnowledgeBase.open(kb).verify()
+
+
+def test_changed_tombstones_are_found_on_use(kb: Path) -> None:
+    remove_documents(kb, ["story/1"])
+    path = next((kb / "vectors").glob("tombstones-*"))
+    path.write_bytes(bytes(len(path.read_bytes())))
+    with pytest.raises(CorruptFileError, match="tombstones"):
+        KnowledgeBase.open(kb).search(questions(1), 3)
+
+
+@pytest.mark.parametrize("part", ["blocks", "documents"])
+def test_verify_counts_documents_and_blocks(kb: Path, part: str) -> None:
+    values = json.loads((kb / "kb.json").read_text(encoding="utf-8"))
+    values[part] += 1
+    (kb / "kb.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(KnowledgeBaseError, match=f"{part}, the manifest names"):
+        KnowledgeBase.open(kb).verify()
+
+
+@pytest.mark.parametrize("part", ["blocks.lance", "documents.lance"])
+def test_a_missing_part_is_an_error_of_the_knowledge_base(kb: Path, part: str) -> None:
+    shutil.rmtree(kb / part)
+    with pytest.raises(KnowledgeBaseError, match=part):
+        KnowledgeBase.open(kb).verify()

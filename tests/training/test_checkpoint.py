@@ -1,0 +1,198 @@
+"""Interrupted runs: wherever one stops, it goes on as if it had not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy_job
+from safetensors.torch import load_file
+from toy_job import SETTINGS, ToyJob, ToyModel
+
+from realm.errors import RecipeError
+from realm.training import checkpoint
+from realm.training.loop import train
+
+pytest.importorskip("accelerate", reason="training needs the extra `train`")
+
+
+class Stopped(BaseException):
+    """What a kill is in these tests: nothing handles it."""
+
+
+def result(run: Path) -> tuple[bytes, list[dict[str, Any]]]:
+    """Weights and optimiser state of the last checkpoint, bit by bit, and the log without times."""
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for line in log:
+        del line["seconds_per_step"]
+    return (run / "checkpoint" / "state.safetensors").read_bytes(), log
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[dict[str, Any]]]:
+    """Result of a run that was never interrupted."""
+    run = tmp_path_factory.mktemp("whole")
+    train(ToyJob(), SETTINGS, run)
+    return result(run)
+
+
+def stop_at(step_to_stop: int) -> Callable[[int], None]:
+    def check(step: int) -> None:
+        if step == step_to_stop:
+            raise Stopped
+
+    return check
+
+
+def test_checkpoint_holds_weights_and_both_moments(whole: tuple[bytes, list[dict[str, Any]]], tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(whole[0])
+    trained = [name for name, p in ToyModel().named_parameters() if p.requires_grad]
+    kinds = ("weight", "exp_avg", "exp_avg_sq", "step")
+    assert load_file(tmp_path / "state").keys() == {f"{kind}.{name}" for kind in kinds for name in trained}
+    assert [line["step"] for line in whole[1]] == [3, 6, 9, 11]
+
+
+@pytest.mark.parametrize("step", range(SETTINGS.steps))
+def test_run_stopped_at_any_step_resumes_to_the_same_bits_and_log(
+    step: int, whole: tuple[bytes, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        train(ToyJob(before_step=stop_at(step)), SETTINGS, tmp_path)
+    steps_again: list[int] = []
+    train(ToyJob(before_step=steps_again.append), SETTINGS, tmp_path)
+    assert steps_again == list(range(step // 4 * 4, SETTINGS.steps))
+    assert result(tmp_path) == whole
+
+
+def test_run_stopped_before_every_step_gets_through(
+    whole: tuple[bytes, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SETTINGS, save_every_steps=1)
+    for step in range(SETTINGS.steps):
+        with pytest.raises(Stopped):
+            train(ToyJob(before_step=stop_at(step)), settings, tmp_path)
+    train(ToyJob(), settings, tmp_path)
+    assert result(tmp_path) == whole
+
+
+class Watch:
+    """Counts what a checkpoint does to the disk, and stops the process before the n-th deed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_before: int | None) -> None:
+        self.deeds: list[str] = []
+        self._stop_before = stop_before
+        for owner, name in (
+            (checkpoint, "save_file"),
+            (checkpoint, "write_json_atomically"),
+            (checkpoint.shutil, "rmtree"),
+            (checkpoint.os, "replace"),
+        ):
+            monkeypatch.setattr(owner, name, self._watched(name, getattr(owner, name)))
+
+    def _watched(self, name: str, deed: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*arguments: Any, **options: Any) -> Any:
+            if len(self.deeds) == self._stop_before:
+                raise Stopped
+            self.deeds.append(name)
+            return deed(*arguments, **options)
+
+        return watched
+
+
+def test_run_stopped_at_any_moment_of_a_checkpoint_loses_at_most_one_interval(
+    whole: tuple[bytes, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        watch = Watch(patch, None)
+        train(ToyJob(), SETTINGS, tmp_path / "counted")
+    assert watch.deeds.count("save_file") == 3
+    assert watch.deeds.count("rmtree") + watch.deeds.count("replace") >= 12
+    for moment in range(len(watch.deeds)):
+        run = tmp_path / str(moment)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+            Watch(patch, moment)
+            train(ToyJob(), SETTINGS, run)
+        # A second stop at the same moment of the next checkpoint must not lose the only one there is.
+        had = resumed_from(run)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+            Watch(patch, 5)
+            train(ToyJob(), SETTINGS, run)
+        assert resumed_from(run) >= had
+        train(ToyJob(), SETTINGS, run)
+        assert result(run) == whole
+        assert sorted(p.name for p in run.iterdir()) == ["checkpoint", "log.jsonl", "model"]
+
+
+def resumed_from(run: Path) -> int:
+    """First step that a run in this folder would do."""
+    job = ToyJob()
+    parameters = {name: p for name, p in job.model.named_parameters() if p.requires_grad}
+    return checkpoint.restore_checkpoint(run, parameters, torch.optim.AdamW(parameters.values()))[0]
+
+
+def test_state_left_under_the_old_name_is_found_and_kept_until_there_is_a_new_one(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        train(ToyJob(before_step=stop_at(5)), SETTINGS, tmp_path)
+    os.replace(tmp_path / "checkpoint", tmp_path / ".checkpoint.old")
+    assert resumed_from(tmp_path) == 4
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        Watch(patch, 3)  # cleared, two files written; now the rename is due
+        train(ToyJob(), SETTINGS, tmp_path)
+    assert not (tmp_path / "checkpoint").exists()
+    assert resumed_from(tmp_path) == 4
+
+
+def test_log_line_cut_short_by_a_kill_is_dropped(
+    whole: tuple[bytes, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        train(ToyJob(before_step=stop_at(7)), SETTINGS, tmp_path)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')
+    train(ToyJob(), SETTINGS, tmp_path)
+    assert result(tmp_path) == whole
+
+
+def test_finished_run_is_not_trained_again(whole: tuple[bytes, list[dict[str, Any]]], tmp_path: Path) -> None:
+    train(ToyJob(), SETTINGS, tmp_path)
+    steps_again: list[int] = []
+    train(ToyJob(before_step=steps_again.append), SETTINGS, tmp_path)
+    assert steps_again == []
+    assert result(tmp_path) == whole
+
+
+@pytest.mark.parametrize("other", ["wider", "other_names"])
+def test_checkpoint_of_another_model_is_refused_and_left_alone(tmp_path: Path, other: str) -> None:
+    train(ToyJob(), SETTINGS, tmp_path)
+    before = result(tmp_path)
+    model = ToyModel(width=6)
+    if other == "other_names":
+        model = ToyModel()
+        model.frozen.requires_grad_(True)
+    with pytest.raises(RecipeError, match=r"is of another model: \d unknown and \d missing weights\. Use a new run"):
+        train(ToyJob(model=model), SETTINGS, tmp_path)
+    assert result(tmp_path) == before
+
+
+def test_run_killed_twice_by_the_system_ends_with_the_same_bits(tmp_path: Path) -> None:
+    program = subprocess.run(
+        [sys.executable, toy_job.__file__, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert program.stdout.split() == ["-9", "-9", "0", "0"], program.stderr
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
+    models = (torch.load(tmp_path / run / "model" / "weights", weights_only=True) for run in ("cut", "whole"))
+    cut, uncut = models
+    assert all(torch.equal(cut[name], uncut[name]) for name in uncut)

@@ -1,0 +1,154 @@
+"""The training loop's arithmetic: schedule, weight decay, clipping, micro-batches and logged figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toy_job import ROWS, SETTINGS, ToyJob, ToyModel
+
+from realm.models.configuration import RealmConfig
+from realm.models.reader import RealmReader
+from realm.training.loop import LoopSettings, bert_adamw, learning_rate_at, train
+
+pytest.importorskip("accelerate", reason="training needs the extra `train`")
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "expected"),
+    [
+        (8, 4, [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25]),
+        (4, 0, [1.0, 0.75, 0.5, 0.25]),
+        (3, 1, [1.0, 1.0, 0.5]),
+        (2, 4, [0.25, 0.5]),
+        (2, 2, [0.5, 1.0]),
+        (1, 0, [1.0]),
+    ],
+)
+def test_learning_rate_rises_and_falls_linearly(steps: int, warmup: int, expected: list[float]) -> None:
+    settings = LoopSettings(steps, learning_rate=3e-4, warmup_steps=warmup)
+    assert [learning_rate_at(settings, step) for step in range(steps)] == pytest.approx([3e-4 * e for e in expected])
+
+
+def test_weight_decay_spares_biases_and_layer_norms() -> None:
+    config = RealmConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, span_hidden_size=4
+    )
+    parameters = dict(RealmReader(config).named_parameters())
+    before = {name: p.detach().clone().fill_(2.0) for name, p in parameters.items()}
+    for name, p in parameters.items():
+        p.data.copy_(before[name])
+        p.grad = torch.zeros_like(p)
+    bert_adamw(parameters, LoopSettings(1, learning_rate=0.1, warmup_steps=0, weight_decay=0.25)).step()
+    # Without a gradient AdamW only shrinks: by learning rate times decay.
+    shrunk = {name for name, p in parameters.items() if torch.allclose(p, before[name] * (1 - 0.1 * 0.25))}
+    same = {name for name, p in parameters.items() if torch.equal(p, before[name])}
+    matrices = {name for name, p in parameters.items() if p.dim() > 1}
+    assert shrunk == matrices
+    assert same == parameters.keys() - matrices
+    assert {"qa_outputs.layer_normalization.weight", "realm.embeddings.LayerNorm.weight"} <= same
+
+
+def adamw_by_hand(job: ToyJob, settings: LoopSettings) -> tuple[dict[str, Tensor], list[float]]:
+    """Kingma and Ba's algorithm 1 with decoupled decay, in float64, on one batch a step; and the gradient norms."""
+    model = job.model.double()
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    first, second = ({name: torch.zeros_like(model.get_parameter(name)) for name in names} for _ in range(2))
+    norms = []
+    for step in range(settings.steps):
+        inputs = torch.cat([part[0] for part in job.micro_batches(step)]).double()
+        model.zero_grad()
+        ((model(inputs) - inputs.sum(-1)) ** 2).mean().backward()
+        gradients = {name: model.get_parameter(name).grad for name in names}
+        norms.append(math.sqrt(sum(float((g**2).sum()) for g in gradients.values())))
+        rate = learning_rate_at(settings, step)
+        for name, gradient in gradients.items():
+            gradient = gradient * min(1.0, settings.clip_norm / norms[-1])
+            first[name] = 0.9 * first[name] + 0.1 * gradient
+            second[name] = 0.999 * second[name] + 0.001 * gradient**2
+            mean, square = first[name] / (1 - 0.9 ** (step + 1)), second[name] / (1 - 0.999 ** (step + 1))
+            decay = settings.weight_decay if name in ("dense.weight", "out.weight") else 0.0
+            p = model.get_parameter(name)
+            p.data -= rate * decay * p.data + rate * mean / (square.sqrt() + 1e-6)
+    return {name: model.get_parameter(name).detach() for name in names}, norms
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 100.0])
+@pytest.mark.parametrize("parts", [1, 2, 8])
+def test_training_is_adamw_with_clipping_however_the_batch_is_split(
+    tmp_path: Path, parts: int, clip_norm: float
+) -> None:
+    settings = dataclasses.replace(SETTINGS, clip_norm=clip_norm, weight_decay=0.1, log_every_steps=1)
+    torch.manual_seed(3)
+    start = ToyModel(dropout=0.0).state_dict()
+    jobs = []
+    for _ in range(2):
+        model = ToyModel(dropout=0.0)
+        model.load_state_dict(start)
+        jobs.append(ToyJob(parts, model=model))
+    expected, norms = adamw_by_hand(jobs[0], settings)
+    train(jobs[1], settings, tmp_path)
+    assert max(norms) > 0.5  # so that the smaller limit clips
+    for name, value in expected.items():
+        torch.testing.assert_close(jobs[1].model.get_parameter(name).double(), value, atol=2e-5, rtol=0)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["gradient_norm"] for line in lines] == pytest.approx(norms, rel=1e-3)
+
+
+class CountingJob(ToyJob):
+    """Figures that tell step and part: part p of step s reports 10 s + p."""
+
+    def micro_batches(self, step: int) -> list[tuple[int, int]]:  # type: ignore[override]
+        return [(step, part) for part in range(step + 1)]
+
+    def loss(self, micro_batch: tuple[int, int]) -> tuple[Tensor, Mapping[str, float]]:  # type: ignore[override]
+        step, part = micro_batch
+        value = 10.0 * step + part
+        return self.model(torch.zeros(1, 4)).sum() * 0 + value, {"figure": value}
+
+
+def test_figures_are_summed_over_parts_and_averaged_over_steps(tmp_path: Path) -> None:
+    settings = LoopSettings(steps=5, learning_rate=0.1, warmup_steps=0, log_every_steps=2)
+    reports: list[tuple[int, Mapping[str, float]]] = []
+    train(CountingJob(), settings, tmp_path, lambda step, figures: reports.append((step, dict(figures))))
+    of_step = [sum(10.0 * step + part for part in range(step + 1)) for step in range(5)]
+    expected = [(2, (of_step[0] + of_step[1]) / 2), (4, (of_step[2] + of_step[3]) / 2), (5, of_step[4])]
+    assert [(step, figures["figure"]) for step, figures in reports] == expected
+    assert [(step, figures["loss"]) for step, figures in reports] == expected
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert logged == [{"step": step, **figures} for step, figures in reports]
+    assert all(figures["seconds_per_step"] > 0 for _, figures in reports)
+
+
+def test_every_row_is_logged_once(tmp_path: Path) -> None:
+    reports: list[float] = []
+    train(ToyJob(parts=4), SETTINGS, tmp_path, lambda _, figures: reports.append(figures["rows"]))
+    assert reports == [ROWS] * 4
+
+
+def test_model_learns_in_training_mode_and_is_saved_in_evaluation_mode(tmp_path: Path) -> None:
+    modes: list[bool] = []
+
+    class Watching(ToyJob):
+        def save(self, folder: Path) -> None:
+            modes.append(self.model.training)
+
+    job = Watching(before_step=lambda _: modes.append(job.model.training))
+    job.model.eval()
+    train(job, dataclasses.replace(SETTINGS, steps=2), tmp_path)
+    assert modes == [True, True, False]
+
+
+def test_frozen_parameters_stay_as_they_are(tmp_path: Path) -> None:
+    job = ToyJob()
+    frozen = job.model.get_submodule("frozen")
+    before = [p.clone() for p in frozen.parameters()]
+    train(job, SETTINGS, tmp_path)
+    assert all(torch.equal(p, b) for p, b in zip(frozen.parameters(), before, strict=True))
+    assert isinstance(frozen, nn.Linear)

@@ -1,0 +1,190 @@
+"""Recipes: names, types, overrides, and what is saved with a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm.errors import RecipeError
+from realm.training.embedder import EmbedderRecipe
+from realm.training.reader import ReaderRecipe
+from realm.training.recipe import as_toml, build, find_recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Small:
+    """A recipe with every kind of value."""
+
+    trunk: str
+    sources: tuple[str, ...]
+    steps: int
+    learning_rate: float = 0.5
+    shuffled: bool = True
+    widths: tuple[int, ...] = (1, 2)
+
+
+COMPLETE = 'trunk = "t"\nsources = ["a", "b"]\nsteps = 3\n'
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(COMPLETE, encoding="utf-8")
+    return path
+
+
+def test_recipe_is_read_and_the_rest_are_defaults(recipe: Path) -> None:
+    assert load_recipe(Small, recipe) == Small("t", ("a", "b"), 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("step", "steps"), ("learning-rate", "learning_rate"), ("Trunk", "trunk"), ("source", "sources")]
+)
+def test_unknown_key_names_the_nearest_legal_one(recipe: Path, wrong: str, right: str) -> None:
+    with pytest.raises(RecipeError, match=rf"small\.toml: unknown key '{wrong}'; did you mean '{right}'\?"):
+        load_recipe(Small, recipe, [f"{wrong}=1"])
+
+
+@pytest.mark.parametrize("line", ["[steps]\nn = 1\n", "[optimizer]\nlr = 1\n"])
+def test_tables_are_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('trunk = "t"\nsources = []\n' + line, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"unknown key 'optimizer'|steps must be int; found \{'n': 1\}"):
+        load_recipe(Small, path)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("steps=3.5", "steps must be int; found 3.5"),
+        ("steps=true", "steps must be int; found True"),
+        ("steps=three", "steps must be int; found 'three'"),
+        ("learning_rate=true", "learning_rate must be float; found True"),
+        ("learning_rate='fast'", "learning_rate must be float; found 'fast'"),
+        ("shuffled=1", "shuffled must be bool; found 1"),
+        ("trunk=2020", "trunk must be str; found 2020"),
+        ("sources=a", "sources must be a list; found 'a'"),
+        ("sources=['a', 1]", "sources must be str; found 1"),
+        ("widths=[1, 'x']", "widths must be int; found 'x'"),
+    ],
+)
+def test_value_of_the_wrong_type_is_named_with_its_key(recipe: Path, item: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(Small, recipe, [item])
+    assert f"small.toml: {message}" in str(caught.value)
+
+
+def test_missing_keys_are_all_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("steps = 1", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"missing trunk, sources"):
+        load_recipe(Small, path)
+
+
+@pytest.mark.parametrize(
+    ("item", "key", "value"),
+    [
+        ("steps=7", "steps", 7),
+        ("steps = 1_000", "steps", 1000),
+        ("learning_rate=3e-4", "learning_rate", 3e-4),
+        ("learning_rate=2", "learning_rate", 2.0),
+        ("shuffled=false", "shuffled", False),
+        ("trunk=models/bert", "trunk", "models/bert"),
+        ('trunk="2020"', "trunk", "2020"),
+        ("trunk=a=b", "trunk", "a=b"),
+        ("trunk=", "trunk", ""),
+        ('sources=["x;share=0.4", "y"]', "sources", ("x;share=0.4", "y")),
+        ("sources=[]", "sources", ()),
+        ("widths=[4, 5]", "widths", (4, 5)),
+    ],
+)
+def test_set_overrides_the_recipe(recipe: Path, item: str, key: str, value: object) -> None:
+    found = load_recipe(Small, recipe, [item])
+    assert getattr(found, key) == value
+    assert type(getattr(found, key)) is type(value)
+
+
+def test_last_of_several_overrides_wins(recipe: Path) -> None:
+    assert load_recipe(Small, recipe, ["steps=4", "steps=5"]).steps == 5
+
+
+def test_override_without_equals_sign_is_refused(recipe: Path) -> None:
+    with pytest.raises(RecipeError, match="takes key=value; found 'steps'"):
+        load_recipe(Small, recipe, ["steps"])
+
+
+@pytest.mark.parametrize("content", [b"trunk = ", b'trunk = "\xff"', b"a = 1\na = 2"])
+def test_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "r.toml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=r"r\.toml is not a TOML file"):
+        load_recipe(Small, path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="No recipe at"):
+        load_recipe(Small, tmp_path / "none.toml")
+
+
+# TOML holds what Unicode can encode; lone surrogates are no text.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(
+    st.builds(
+        Small,
+        trunk=TEXTS,
+        sources=st.lists(TEXTS).map(tuple),
+        steps=st.integers(-(2**63), 2**63 - 1),
+        learning_rate=st.floats(allow_nan=False),
+        shuffled=st.booleans(),
+        widths=st.lists(st.integers(-(2**63), 2**63 - 1)).map(tuple),
+    )
+)
+def test_saved_recipe_reads_back_as_itself(recipe: Small) -> None:
+    assert build(Small, tomllib.loads(as_toml(recipe)), "saved") == recipe
+
+
+@pytest.mark.parametrize("text", ['say "yes"', "C:\\data\\new", "a\nb\tc\rd\x00\x1f\x7f\x85", "😀é", "'''", '"""'])
+def test_saved_recipe_keeps_quotes_backslashes_and_control_characters(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "saved.toml"
+    recipe = Small(text, (text, text), 1)
+    path.write_text(as_toml(recipe), encoding="utf-8")
+    assert load_recipe(Small, path) == recipe
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mini-embedder", EmbedderRecipe), ("mini-reader", ReaderRecipe)])
+def test_built_in_recipe_is_found_by_name_and_complete(name: str, kind: type[EmbedderRecipe | ReaderRecipe]) -> None:
+    recipe = load_recipe(kind, find_recipe(name))
+    assert recipe.trunk == "minilm"
+    assert recipe.loop().steps == recipe.steps > recipe.warmup_steps == recipe.loop().warmup_steps
+    assert build(kind, tomllib.loads(as_toml(recipe)), "saved") == recipe
+
+
+def test_every_built_in_recipe_is_tested() -> None:
+    names = {path.stem for path in find_recipe("mini-reader").parent.glob("*.toml")}
+    assert names == {"mini-embedder", "mini-reader"}
+
+
+def test_unknown_recipe_name_lists_the_built_in_ones() -> None:
+    with pytest.raises(RecipeError, match="neither a file nor one of mini-embedder, mini-reader"):
+        find_recipe("mini")
+
+
+@pytest.mark.parametrize("kind", [EmbedderRecipe, ReaderRecipe])
+def test_every_key_of_a_recipe_is_described(kind: type[EmbedderRecipe | ReaderRecipe]) -> None:
+    described = (kind.__doc__ or "").split("Attributes:")[1]
+    assert [field.name for field in dataclasses.fields(kind) if field.name not in described] == []
+
+
+@pytest.mark.parametrize("name", ["steps", "save_every_steps"])
+def test_loop_refuses_counts_that_are_not_positive(recipe: Path, name: str) -> None:
+    reader = ReaderRecipe("t", ("a",), steps=5)
+    with pytest.raises(RecipeError, match=f"{name} must be at least 1; found 0"):
+        dataclasses.replace(reader, **{name: 0}).loop()
