@@ -59,9 +59,16 @@ class TokenizersPieces:
         return [(encoding.ids, encoding.offsets) for encoding in encodings]
 
 
-def _words(text: str) -> list[str]:
-    """`WORD.findall(text)`, by the quicker `split` where that means the same."""
-    return WORD.findall(text) if _NO_BORDER.search(text) else text.split()
+class _Known(dict[str, bytes]):
+    """Pieces by word. Asked for a word it does not have, it says so in `missed` and goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missed: list[str] = []
+
+    def __missing__(self, word: str) -> bytes:
+        self.missed.append(word)
+        return b""
 
 
 class WordPieces:
@@ -78,7 +85,7 @@ class WordPieces:
         """
         self._tokenizer = tokenizer
         self._max_words = max_words
-        self._known: dict[str, bytes] = {}
+        self._known = _Known()
         (found,) = self.of_texts([_PROBE])
         if found != _pack(tokenizer.encode_batch([_PROBE])[0][0]):
             raise ModelError(
@@ -88,16 +95,25 @@ class WordPieces:
 
     def of_texts(self, texts: Sequence[str]) -> list[bytes]:
         """Pieces of every text. New words of all of them are tokenised together, so many texts at once are quick."""
-        wanted: set[str] = set()
-        for text in texts:
-            wanted.update(_words(text))
-        new = wanted.difference(self._known)
-        if len(self._known) + len(new) > self._max_words:
-            self._known.clear()
-            new = wanted
+        # `split` is quicker, and means the same unless one of these rare characters occurs.
+        words = WORD.findall if _NO_BORDER.search("".join(texts)) else str.split
+        known, look_up = self._known, self._known.__getitem__
+        found: list[bytes] = []
+        new: set[str] = set()
+        waiting: list[int] = []
+        for place, text in enumerate(texts):
+            found.append(b"".join(map(look_up, words(text))))
+            if known.missed:
+                waiting.append(place)
+                new.update(known.missed)
+                known.missed.clear()
+        if len(known) + len(new) > self._max_words:
+            known.clear()
+            new.update(word for place in waiting for word in words(texts[place]))
         self._learn(sorted(new))
-        look_up = self._known.__getitem__
-        return [b"".join(map(look_up, _words(text))) for text in texts]
+        for place in waiting:
+            found[place] = b"".join(map(look_up, words(texts[place])))
+        return found
 
     def _learn(self, words: list[str]) -> None:
         """Tokenise words, many in one text, which is cheaper than one text each; offsets tell them apart."""

@@ -1,0 +1,183 @@
+"""Asking: the best span of all blocks read, as a place in a document."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_model import write_tiny_model
+
+from realm.errors import KnowledgeBaseError, ModelError, QuestionError
+from realm.models.spans import SpanCandidates
+from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, whole_words
+from realm.openqa.indexing import remove_documents
+from realm.openqa.knowledge_base import KnowledgeBase
+from realm.openqa.model_folder import ModelFolder
+
+QUESTIONS = [
+    "Who wrote the opera?",
+    "Which river crossed São Paulo in winter",
+    "who guarded the castle of the dragon, and when?",
+    "東京",
+    "x",
+]
+
+
+@pytest.fixture(scope="module")
+def qa(shared_kb: Path) -> OpenQA:
+    return OpenQA.load(shared_kb)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_answer_is_a_place_in_a_document(qa: OpenQA, question: str) -> None:
+    answer = qa.ask(question)
+    assert answer.question == question
+    assert answer.text
+    answering = [evidence for evidence in answer.evidence if evidence.start is not None]
+    assert len(answering) == 1
+    for evidence in answer.evidence:
+        document = qa.knowledge_base.document(evidence.document_id)
+        block_end = evidence.block_start + len(evidence.text)
+        assert document.text[evidence.block_start : block_end] == evidence.text
+        assert evidence.title == document.title
+        assert evidence.document_version == 1
+    place = answering[0]
+    document = qa.knowledge_base.document(place.document_id)
+    assert document.text[place.start : place.end] == answer.text
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_evidence_is_what_search_finds_with_its_share_of_belief(qa: OpenQA, question: str) -> None:
+    model, base = qa.model, qa.knowledge_base
+    vector = model.embed([model.inputs.question(model.tokenizer.ids_of(question), 130)])
+    hits = base.search(vector, 4)
+    evidence = qa.ask(question, top=4).evidence
+    assert [e.block_id for e in evidence] == [found.block.id for found in base.take_blocks(hits.rows[0].tolist())]
+    scores = [float(score) for score in hits.scores[0]]
+    np.testing.assert_allclose([e.score for e in evidence], scores, rtol=1e-5)
+    whole = sum(math.exp(score - max(scores)) for score in scores)
+    expected = [math.exp(score - max(scores)) / whole for score in scores]
+    np.testing.assert_allclose([e.probability for e in evidence], expected, rtol=1e-4, atol=1e-9)
+
+
+def spans_written_out(qa: OpenQA, question: str, top: int) -> list[tuple[float, str]]:
+    """Score and text of every span of the blocks read, one block at a time, without padding."""
+    model, reader = qa.model, qa.model.networks.reader
+    question_ids = model.tokenizer.ids_of(question)
+    hits = qa.knowledge_base.search(model.embed([model.inputs.question(question_ids, 130)]), top)
+    found = []
+    for row, relevance in zip(hits.rows[0].tolist(), hits.scores[0].tolist(), strict=True):
+        block = qa.knowledge_base.take_blocks([row])[0].block
+        offsets = model.tokenizer.encode_batch([block.text])[0].offsets
+        body = block.token_ids[: 320 - 3 - len(question_ids)]
+        inputs = model.inputs.pad([model.inputs.reader(question_ids, body, 320)])
+        first = len(question_ids) + 2
+        places = [(s, e) for s in range(len(body)) for e in range(s, min(s + 6, len(body)))]
+        starts, ends = (torch.tensor([place[side] + first for place in places]) for side in (0, 1))
+        with torch.inference_mode():
+            hidden = reader.realm(**inputs.for_trunk(), return_dict=True).last_hidden_state
+            scores = reader.span_scores(hidden, SpanCandidates(starts, ends))[0].tolist()
+        for (start, end), score in zip(places, scores, strict=True):
+            left, right = whole_words(block.text, offsets[start][0], offsets[end][1])
+            found.append((score + relevance, block.text[left:right]))
+    return found
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_answer_is_the_best_of_all_spans_and_its_confidence_that_of_all_that_say_the_same(
+    qa: OpenQA, question: str
+) -> None:
+    spans = spans_written_out(qa, question, 3)
+    answer = qa.ask(question, top=3)
+    best, text = max(spans)
+    assert answer.text == text
+    whole = sum(math.exp(score - best) for score, _ in spans)
+    same = sum(math.exp(score - best) for score, said in spans if said.casefold() == text.casefold())
+    assert answer.confidence == pytest.approx(same / whole, rel=1e-3, abs=1e-3)
+
+
+def test_several_questions_get_the_answers_each_gets_alone(qa: OpenQA) -> None:
+    together = qa.ask_many(QUESTIONS)
+    for question, answer in zip(QUESTIONS, together, strict=True):
+        alone = qa.ask(question)
+        assert (answer.question, answer.text) == (question, alone.text)
+        assert answer.confidence == pytest.approx(alone.confidence, rel=1e-3)
+        assert [e.block_id for e in answer.evidence] == [e.block_id for e in alone.evidence]
+    assert qa.ask_many([]) == []
+
+
+def test_below_the_least_confidence_there_is_no_answer_but_its_evidence(qa: OpenQA) -> None:
+    sure = qa.ask(QUESTIONS[0])
+    unsure = qa.ask(QUESTIONS[0], min_confidence=min(1.0, sure.confidence + 1e-6))
+    assert unsure.text is None
+    assert unsure.confidence == pytest.approx(sure.confidence)
+    assert [e.block_id for e in unsure.evidence] == [e.block_id for e in sure.evidence]
+    assert all(e.start is None and e.end is None for e in unsure.evidence)
+
+
+def test_top_says_how_many_blocks_are_read_as_far_as_there_are_any(qa: OpenQA) -> None:
+    assert len(qa.ask("who?", top=1).evidence) == 1
+    assert len(qa.ask("who?", top=1000).evidence) == qa.knowledge_base.live_blocks
+    with pytest.raises(ValueError, match="top must be at least 1"):
+        qa.ask("who?", top=0)
+
+
+def test_an_empty_knowledge_base_has_no_answer(tmp_path: Path, shared_kb: Path) -> None:
+    kb = shutil.copytree(shared_kb, tmp_path / "kb")
+    remove_documents(kb, [f"story/{number}" for number in range(12)])
+    answer = OpenQA.load(kb).ask("who wrote it?")
+    assert (answer.text, answer.confidence, answer.evidence) == (None, 0.0, ())
+
+
+@pytest.mark.parametrize("question", ["", "  \n\t", "\u200b"])
+def test_a_question_of_nothing_is_refused(qa: OpenQA, question: str) -> None:
+    with pytest.raises(QuestionError, match="The question is empty"):
+        qa.ask(question)
+
+
+def test_a_question_is_refused_beyond_its_limit_and_read_whole_up_to_it(qa: OpenQA) -> None:
+    assert qa.ask("who " * MAX_QUESTION_PIECES).text
+    with pytest.raises(QuestionError, match="129 word pieces; at most 128 are read"):
+        qa.ask("who " * (MAX_QUESTION_PIECES + 1))
+    with pytest.raises(QuestionError, match="15,000 word pieces"):
+        qa.ask("who wrote, " * 5000)
+
+
+def test_a_question_that_is_not_text_is_refused(qa: OpenQA) -> None:
+    with pytest.raises(QuestionError, match="not UTF-8 text at character 4"):
+        qa.ask("who \udcff")
+
+
+def test_a_knowledge_base_is_not_read_with_another_model(tmp_path: Path, shared_kb: Path, tiny: ModelFolder) -> None:
+    other = ModelFolder.open(str(write_tiny_model(tmp_path / "other", seed=1)))
+    with pytest.raises(KnowledgeBaseError, match=r"was made with the model .*tiny.*realm index"):
+        OpenQA(KnowledgeBase.open(shared_kb), other)
+
+
+def test_a_model_that_has_moved_is_named(tmp_path: Path, shared_kb: Path, tiny: ModelFolder) -> None:
+    kb = shutil.copytree(shared_kb, tmp_path / "kb")
+    text = (kb / "kb.json").read_text(encoding="utf-8")
+    (kb / "kb.json").write_text(text.replace(tiny.name, str(tmp_path / "moved")), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"No model at .*moved"):
+        OpenQA.load(kb)
+
+
+@given(st.text("ab é́-. ", max_size=20), st.data())
+def test_whole_words_widens_to_the_borders_of_words_and_no_further(text: str, data: st.DataObject) -> None:
+    def of_word(character: str) -> bool:
+        return character.isalnum() or character == "\u0301"
+
+    start = data.draw(st.integers(0, max(0, len(text) - 1)))
+    end = data.draw(st.integers(min(start + 1, len(text)), len(text)))
+    left, right = whole_words(text, start, end)
+    assert left <= start <= end <= right
+    assert all(of_word(character) for character in text[left:start] + text[end:right])
+    if start < end:
+        assert left == 0 or not (of_word(text[left - 1]) and of_word(text[left]))
+        assert right == len(text) or not (of_word(text[right - 1]) and of_word(text[right]))
