@@ -17,6 +17,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["the", "river", "flows", "to", "sea", "in", "##s", "##ing", "##er", "東", "京"]
 
 
+@pytest.fixture(scope="session")
 def small_tokenizer() -> Tokenizer:
     """A tokenizer of BERT's kind that has every letter, digit and sign, and a few longer pieces."""
     letters = string.ascii_lowercase + string.digits
@@ -36,8 +37,8 @@ def small_tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def small_pieces() -> TokenizersPieces:
-    return TokenizersPieces(small_tokenizer())
+def small_pieces(small_tokenizer: Tokenizer) -> TokenizersPieces:
+    return TokenizersPieces(small_tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
-from conftest import small_tokenizer
-from realm.corpus.pieces import WORD, TokenizersPieces, WordPieces, count, ids, word_splitter
+from realm.corpus.pieces import WORD, TokenizersPieces, WordPieces, count, ids
 from realm.errors import ModelError
 
 SPACES = "\n\t\r\u000b\u000c\u001c\u001f\u0085\u00a0\u1680\u2003\u2028\u2029\u202f\u3000\u200b\u180e\ufeff"
@@ -22,48 +20,47 @@ TEXTS = st.text(alphabet=ALPHABET) | st.text()
 @pytest.mark.parametrize("name", ["small_pieces", "real_pieces"])
 def test_pieces_of_a_text_are_those_of_its_words_in_a_row(name: str, request: pytest.FixtureRequest, text: str) -> None:
     pieces: TokenizersPieces = request.getfixturevalue(name)
-    looked_up = WordPieces(pieces)
-    words = word_splitter(text)(text)
-    assert words == WORD.findall(text)
-    looked_up.learn(words)
-    found = looked_up.look_up(words)
-    assert found is not None
+    (found,) = WordPieces(pieces).of_texts([text])
     assert list(ids(found)) == pieces.encode_batch([text])[0][0]
     assert count(found) == len(ids(found))
 
 
-def test_unknown_words_are_told_and_can_be_learnt(small_pieces: TokenizersPieces) -> None:
-    pieces = WordPieces(small_pieces)
-    assert pieces.look_up(["the", "sea"]) is None
-    pieces.learn(["sea", "the"])
-    assert pieces.look_up(["the", "sea"]) is not None
+@given(text=TEXTS)
+def test_words_join_to_the_text_without_its_white_space(text: str) -> None:
+    words = WORD.findall(text)
+    assert "".join("".join(words).split()) == "".join(text.split())
+    assert not any(set(word) & set(" \t\n\r\u00a0\u2003\u2028\u3000") for word in words)
 
 
-def test_each_part_of_a_word_is_tokenised_once(small_pieces: TokenizersPieces) -> None:
-    seen: list[str] = []
+class Counting:
+    """A tokenizer that notes the words it is shown."""
 
-    class Counting:
-        def encode_batch(self, texts: list[str]) -> Sequence[tuple[Sequence[int], Sequence[tuple[int, int]]]]:
-            seen.extend(word for text in texts for word in text.split())
-            return small_pieces.encode_batch(texts)
+    def __init__(self, pieces: TokenizersPieces) -> None:
+        self.pieces = pieces
+        self.seen: list[str] = []
 
-    pieces = WordPieces(Counting())
-    seen.clear()
-    for _ in range(2):
-        pieces.learn(["sea,", "sea.", "(sea)", "river"])
-    assert sorted(seen) == ["river", "sea"]
+    def encode_batch(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        self.seen += [word for text in texts for word in text.split()]
+        return self.pieces.encode_batch(texts)
 
 
-def test_memory_is_bounded_and_answers_stay_right(small_pieces: TokenizersPieces) -> None:
+def test_each_word_is_tokenised_once(small_pieces: TokenizersPieces) -> None:
+    tokenizer = Counting(small_pieces)
+    pieces = WordPieces(tokenizer)
+    tokenizer.seen.clear()
+    texts = [f"the sea {number % 700} rivers" for number in range(1400)]
+    alone = [pieces.of_texts([text])[0] for text in texts[:900]]
+    assert pieces.of_texts(texts)[:900] == alone
+    assert sorted(tokenizer.seen) == sorted({word for text in texts for word in text.split()})
+
+
+def test_memory_is_bounded_and_pieces_stay_right(small_pieces: TokenizersPieces) -> None:
     pieces = WordPieces(small_pieces, max_words=20)
     for number in range(50):
-        words = [f"a{number}", f"b{number}", "sea"]
-        pieces.learn(words)
-        found = pieces.look_up(words)
-        assert found is not None
-        assert list(ids(found)) == small_pieces.encode_batch([" ".join(words)])[0][0]
-    assert len(pieces._words) <= 20
-    assert len(pieces._parts) <= 25
+        texts = [f"a{number} sea", "the sea", f"b{number} a{number // 2}"]
+        found = pieces.of_texts(texts)
+        assert [list(ids(each)) for each in found] == [small_pieces.encode_batch([text])[0][0] for text in texts]
+        assert len(pieces._known) <= 20
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=60), st.integers(5, 20))
@@ -77,13 +74,12 @@ def test_cut_word_has_parts_within_the_limit_that_make_it_up(
         assert list(ids(found)) == small_pieces.encode_batch([word[start:end]])[0][0]
 
 
-def test_settings_of_the_tokenizer_that_was_handed_in_neither_matter_nor_change() -> None:
-    tokenizer = small_tokenizer()
-    before = tokenizer.to_str()
-    pieces = TokenizersPieces(tokenizer)
+def test_settings_of_the_tokenizer_that_was_handed_in_neither_matter_nor_change(small_tokenizer: Tokenizer) -> None:
+    before = small_tokenizer.to_str()
+    pieces = TokenizersPieces(small_tokenizer)
     assert len(pieces.encode_batch(["the sea " * 10])[0][0]) == 20
-    assert len(tokenizer.encode("the sea " * 10).ids) == 8
-    assert tokenizer.to_str() == before
+    assert len(small_tokenizer.encode("the sea " * 10).ids) == 8
+    assert small_tokenizer.to_str() == before
 
 
 class Adding:

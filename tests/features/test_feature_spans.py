@@ -13,7 +13,9 @@ from realm.text.pieces import PieceTokenizer
 
 def backend() -> Tokenizer:
     letters = "abcdefghijklmnopqrstuvwxyz.,'-"
-    vocabulary = {piece: number for number, piece in enumerate(["[UNK]", *letters, *(f"##{c}" for c in letters), "the"])}
+    vocabulary = {
+        piece: number for number, piece in enumerate(["[UNK]", *letters, *(f"##{c}" for c in letters), "the"])
+    }
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -24,14 +26,14 @@ TOKENIZER = PieceTokenizer(backend())
 TEXTS = st.text("aé Tz\n.,'東", max_size=30)
 # Pieces in order that neither overlap nor are empty, with gaps between some: what any tokenizer gives.
 OFFSETS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3)), max_size=10).map(
-    lambda steps: [
-        (sum(map(sum, steps[:n])) + steps[n][0], sum(map(sum, steps[: n + 1]))) for n in range(len(steps))
-    ]
+    lambda steps: [(sum(map(sum, steps[:n])) + steps[n][0], sum(map(sum, steps[: n + 1]))) for n in range(len(steps))]
 )
 
 
 @given(OFFSETS, st.integers(0, 40), st.integers(0, 10))
-def test_pieces_of_characters_are_all_that_touch_the_range(offsets: list[tuple[int, int]], start: int, width: int) -> None:
+def test_pieces_of_characters_are_all_that_touch_the_range(
+    offsets: list[tuple[int, int]], start: int, width: int
+) -> None:
     end = start + width
     touching = [n for n, (first, last) in enumerate(offsets) if first < end and last > start]
     expected = (touching[0], touching[-1]) if touching else None

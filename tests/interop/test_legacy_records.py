@@ -92,7 +92,7 @@ def test_byte_strings_of_fixed_width_are_read_as_numpy_reads_them(tmp_path: Path
     assert read(tmp_path, buffer.getvalue()) == array.tolist()
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.lists(st.binary(max_size=400), max_size=12))
 def test_what_is_written_comes_back_and_pickle_reads_it_too(
     tmp_path_factory: pytest.TempPathFactory, records: list[bytes]

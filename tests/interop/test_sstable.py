@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -88,14 +89,11 @@ def test_no_flipped_bit_gives_other_items(tmp_path: Path) -> None:
     data = written(path, ITEMS, 20)
     harmless = 0
     for place in range(len(data)):
-        for bit in (0x01, 0x80):
-            path.write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
-            try:
-                assert list(read_table(path)) == ITEMS
-                harmless += 1
-            except SourceError as error:
-                assert "t: " in str(error)
-    assert harmless <= 2 * 40  # only the zeros of the footer say nothing
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        with contextlib.suppress(SourceError):
+            assert list(read_table(path)) == ITEMS
+            harmless += 1
+    assert harmless < 40  # only the zeros of the footer say nothing
 
 
 def test_a_table_cut_off_anywhere_is_an_error(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_index_and_data_have_the_bytes_that_tensorflow_writes(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     shapes=st.dictionaries(st.text("ab/é", min_size=1), st.lists(st.integers(0, 4), max_size=3), max_size=12),
     dtype=st.sampled_from(NUMBERS),

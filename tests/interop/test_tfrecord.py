@@ -38,7 +38,7 @@ def test_a_written_file_has_the_bytes_of_the_format(tmp_path: Path) -> None:
     assert path.read_bytes() == GOLDEN
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(records=st.lists(st.binary(max_size=300), max_size=8), compression=st.sampled_from(["none", "gzip"]))
 def test_arbitrary_records_round_trip(
     tmp_path_factory: pytest.TempPathFactory, records: list[bytes], compression: Compression

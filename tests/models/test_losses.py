@@ -38,7 +38,9 @@ def mlm_case(batch: int = 2, cand: int = 3, mask: int = 4, vocab: int = 5, seed:
     }
 
 
-def mlm_by_hand(vocab_scores: Any, retrieval_scores: Any, targets: Any, weights: Any) -> tuple[float, list[list[float]]]:
+def mlm_by_hand(
+    vocab_scores: Any, retrieval_scores: Any, targets: Any, weights: Any
+) -> tuple[float, list[list[float]]]:
     """The loss, and its gradient with respect to the retrieval scores: sum_j w_j (p(n|x) - p(n|x, y_j)) / sum w."""
     loss, total, pulls = 0.0, 0.0, []
     for b, scores in enumerate(retrieval_scores.tolist()):

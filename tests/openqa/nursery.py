@@ -62,10 +62,11 @@ def main() -> None:
             code = 1
             try:
                 code = run(job, report)
-            except BaseException:
-                traceback.print_exc()
-            sys.stdout.flush()
-            os._exit(code)
+            finally:  # an exception's traceback would come after it
+                if error := sys.exc_info()[0]:
+                    traceback.print_exc()
+                sys.stdout.flush()
+                os._exit(code if error is None else 1)
         print(child, flush=True)
         os.close(report)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

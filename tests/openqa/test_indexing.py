@@ -19,13 +19,13 @@ from realm.records import Document
 
 
 @pytest.fixture
-def documents() -> list[Document]:
+def six() -> list[Document]:
     return stories(6, seed=1)
 
 
 @pytest.fixture
-def source(tmp_path: Path, documents: list[Document]) -> Path:
-    return write_jsonl(tmp_path / "stories.jsonl", documents)
+def source(tmp_path: Path, six: list[Document]) -> Path:
+    return write_jsonl(tmp_path / "stories.jsonl", six)
 
 
 def live_rows(base: KnowledgeBase) -> list[int]:
@@ -38,7 +38,7 @@ def blocks_of(base: KnowledgeBase) -> Counter[str]:
 
 
 def test_indexing_adds_every_document_and_says_so(
-    tmp_path: Path, source: Path, documents: list[Document], tiny: ModelFolder
+    tmp_path: Path, source: Path, six: list[Document], tiny: ModelFolder
 ) -> None:
     seen: list[tuple[int, int]] = []
     report = index_sources(
@@ -47,17 +47,15 @@ def test_indexing_adds_every_document_and_says_so(
     base = KnowledgeBase.open(tmp_path / "kb")
     assert (report.added, report.updated, report.unchanged) == (6, 0, 0)
     assert report.blocks == base.live_blocks == blocks_of(base).total() > 6
-    assert set(blocks_of(base)) == {document.id for document in documents}
-    total = sum(len(document.text) for document in documents)
+    assert set(blocks_of(base)) == {document.id for document in six}
+    total = sum(len(document.text) for document in six)
     assert seen[-1] == (total, total)
     assert report.manifest == base.manifest
-    for document in documents:
+    for document in six:
         assert base.document(document.id).text == document.text
 
 
-def test_every_block_is_the_slice_of_its_document_that_its_offsets_name(
-    shared_kb: Path, documents: list[Document], tiny: ModelFolder
-) -> None:
+def test_every_block_is_the_slice_of_its_document_that_its_offsets_name(shared_kb: Path, tiny: ModelFolder) -> None:
     base = KnowledgeBase.open(shared_kb)
     texts = {document.id: base.document(document.id).text for document in stories(12)}
     covered = {key: set[int]() for key in texts}
@@ -81,13 +79,13 @@ def test_vector_r_is_that_of_block_r(shared_kb: Path, tiny: ModelFolder) -> None
 
 
 def test_a_changed_document_alone_is_embedded_again(
-    tmp_path: Path, documents: list[Document], source: Path, tiny: ModelFolder
+    tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder
 ) -> None:
     kb = tmp_path / "kb"
     index_sources(kb, [source], tiny)
     before = blocks_of(KnowledgeBase.open(kb))
-    changed = replace(documents[4], text="The queen wrote music in Zürich. " + documents[4].text)
-    report = index_sources(kb, [write_jsonl(source, [*documents[:4], changed, *documents[5:]])], tiny)
+    changed = replace(six[4], text="The queen wrote music in Zürich. " + six[4].text)
+    report = index_sources(kb, [write_jsonl(source, [*six[:4], changed, *six[5:]])], tiny)
     base = KnowledgeBase.open(kb)
     after = blocks_of(base)
     assert (report.added, report.updated, report.unchanged) == (0, 1, 5)
@@ -96,14 +94,14 @@ def test_a_changed_document_alone_is_embedded_again(
         key: count for key, count in before.items() if key != changed.id
     }
     assert base.document(changed.id).text == changed.text
-    versions = base.document_versions([document.id for document in documents])
-    assert versions == {document.id: 2 if document.id == changed.id else 1 for document in documents}
+    versions = base.document_versions([document.id for document in six])
+    assert versions == {document.id: 2 if document.id == changed.id else 1 for document in six}
     base.verify()
 
 
-def test_a_new_title_is_a_change_too(tmp_path: Path, documents: list[Document], source: Path, tiny: ModelFolder) -> None:
+def test_a_new_title_is_a_change_too(tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder) -> None:
     index_sources(tmp_path / "kb", [source], tiny)
-    renamed = [replace(documents[0], title="Wolf"), *documents[1:]]
+    renamed = [replace(six[0], title="Wolf"), *six[1:]]
     report = index_sources(tmp_path / "kb", [write_jsonl(source, renamed)], tiny)
     assert (report.updated, report.unchanged) == (1, 5)
     assert KnowledgeBase.open(tmp_path / "kb").document(renamed[0].id).title == "Wolf"
@@ -120,29 +118,29 @@ def test_indexing_the_same_again_changes_nothing_on_disk(tmp_path: Path, source:
 
 
 def test_documents_that_a_source_no_longer_has_stay(
-    tmp_path: Path, documents: list[Document], source: Path, tiny: ModelFolder
+    tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder
 ) -> None:
     index_sources(tmp_path / "kb", [source], tiny)
     more = stories(8, seed=1)[6:]
     report = index_sources(tmp_path / "kb", [write_jsonl(tmp_path / "more.jsonl", more)], tiny)
     assert report.added == 2
-    assert set(blocks_of(KnowledgeBase.open(tmp_path / "kb"))) == {document.id for document in [*documents, *more]}
+    assert set(blocks_of(KnowledgeBase.open(tmp_path / "kb"))) == {document.id for document in [*six, *more]}
 
 
 def test_removed_documents_are_gone_and_come_back_when_indexed_again(
-    tmp_path: Path, documents: list[Document], source: Path, tiny: ModelFolder
+    tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder
 ) -> None:
     kb = tmp_path / "kb"
     index_sources(kb, [source], tiny)
     removed, manifest = remove_documents(kb, ["story/1", "story/4", "story/4", "no such story"])
     base = KnowledgeBase.open(kb)
     assert (removed, manifest.version, manifest.documents) == (2, 2, 4)
-    assert set(blocks_of(base)) == {document.id for document in documents} - {"story/1", "story/4"}
+    assert set(blocks_of(base)) == {document.id for document in six} - {"story/1", "story/4"}
     assert base.live_blocks == len(live_rows(base))
     base.verify()
     report = index_sources(kb, [source], tiny)
     assert (report.added, report.unchanged) == (2, 4)
-    assert set(blocks_of(KnowledgeBase.open(kb))) == {document.id for document in documents}
+    assert set(blocks_of(KnowledgeBase.open(kb))) == {document.id for document in six}
 
 
 def test_removing_what_is_not_there_makes_no_version(tmp_path: Path, source: Path, tiny: ModelFolder) -> None:
@@ -164,7 +162,9 @@ def test_many_small_steps_make_the_same_knowledge_base_as_one(
     rows = live_rows(one)
     assert rows == live_rows(many)
     assert one.take_blocks(rows) == many.take_blocks(rows)
-    np.testing.assert_allclose(one.vectors.take(np.array(rows)), many.vectors.take(np.array(rows)), rtol=2**-9, atol=1e-4)
+    np.testing.assert_allclose(
+        one.vectors.take(np.array(rows)), many.vectors.take(np.array(rows)), rtol=2**-9, atol=1e-4
+    )
 
 
 def test_bad_input_is_found_before_anything_is_written(tmp_path: Path, source: Path, tiny: ModelFolder) -> None:

@@ -104,7 +104,9 @@ def assert_equal_contents(kb: Path, clean: Path, documents: list[Document]) -> N
         gone = set(base.tombstones.tolist())
         rows = [row for row in range(base.manifest.blocks) if row not in gone]
         blocks = [stored.block for stored in base.take_blocks(rows)]
-        contents.append({block.id: (block, base.vectors.take(np.array([row]))) for row, block in zip(rows, blocks, strict=True)})
+        contents.append(
+            {block.id: (block, base.vectors.take(np.array([row]))) for row, block in zip(rows, blocks, strict=True)}
+        )
         assert len(contents[-1]) == len(rows)
     assert contents[0].keys() == contents[1].keys()
     for key, (block, vector) in contents[0].items():

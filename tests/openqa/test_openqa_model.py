@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_model import TINY, stories, write_tiny_model
+from tiny_model import TINY, stories
 from torch import Tensor
 
 from realm.errors import ModelError
@@ -157,8 +157,3 @@ def test_forward_names_what_it_lacks(tiny_folder: Path, model: RealmForOpenQA, t
         RealmForOpenQA.from_pretrained(tiny_folder)(**batch)
     with pytest.raises(ValueError, match="3 questions need as many lists of answers; found 2"):
         model(**batch, answer_ids=[[[5]], [[6]]])
-
-
-def test_the_tiny_model_is_the_same_for_the_same_seed(tmp_path: Path, tiny_folder: Path) -> None:
-    one, two = (load_file(folder / "model.safetensors") for folder in (write_tiny_model(tmp_path), tiny_folder))
-    assert all(torch.equal(one[key], two[key]) for key in one)

@@ -38,7 +38,12 @@ def test_learning_rate_rises_and_falls_linearly(steps: int, warmup: int, expecte
 
 def test_weight_decay_spares_biases_and_layer_norms() -> None:
     config = RealmConfig(
-        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, span_hidden_size=4
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        span_hidden_size=4,
     )
     parameters = dict(RealmReader(config).named_parameters())
     before = {name: p.detach().clone().fill_(2.0) for name, p in parameters.items()}

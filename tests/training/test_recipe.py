@@ -44,7 +44,8 @@ def test_recipe_is_read_and_the_rest_are_defaults(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"), [("step", "steps"), ("learning-rate", "learning_rate"), ("Trunk", "trunk"), ("source", "sources")]
+    ("wrong", "right"),
+    [("step", "steps"), ("learning-rate", "learning_rate"), ("Trunk", "trunk"), ("source", "sources")],
 )
 def test_unknown_key_names_the_nearest_legal_one(recipe: Path, wrong: str, right: str) -> None:
     with pytest.raises(RecipeError, match=rf"small\.toml: unknown key '{wrong}'; did you mean '{right}'\?"):

@@ -1,6 +1,6 @@
 """A job of a few numbers, to test the training loop with; as a program it trains runs that kill themselves.
 
-    python toy_job.py FOLDER      FOLDER/cut is killed twice and resumed twice, FOLDER/whole never stops
+python toy_job.py FOLDER      FOLDER/cut is killed twice and resumed twice, FOLDER/whole never stops
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ def progress_bar(description: str, unit: str, total: float | None = None) -> Ite
             yield bar, bar.add_task(description, total=total, unit=unit, rate=None)
         except BaseException:
             bar.live.transient = True
+            bar.live.stop()
+            bar.disable = True  # or else stopping it would print an empty line
             raise
 
 

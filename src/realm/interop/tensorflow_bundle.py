@@ -113,12 +113,12 @@ class TensorBundle:
                 f"{name} of shape {entry.shape}, cut along axis {axis}, cannot be given by {max_rows} rows"
             )
         for part in parts:
-            starts = range(0, part.shape[0], max_rows)
-            counts = [min(max_rows, part.shape[0] - start) for start in starts]
-            row_bytes = part.size_bytes // max(1, part.shape[0])
+            rows = part.shape[0]
+            row_bytes = part.size_bytes // max(1, rows)
+            counts = (min(max_rows, rows - start) for start in range(0, rows, max_rows))
             arrays = (np.empty(count * row_bytes, dtype=np.uint8) for count in counts)
-            for count, raw in zip(counts, self._filled(name, part, arrays), strict=True):
-                yield _numbers(raw, part).reshape(count, *part.shape[1:])
+            for start, raw in zip(range(0, rows, max_rows), self._filled(name, part, arrays), strict=True):
+                yield _numbers(raw, part).reshape(min(max_rows, rows - start), *part.shape[1:])
 
     def _entry(self, name: str) -> Entry:
         if name not in self.variables:

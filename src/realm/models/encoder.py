@@ -93,7 +93,7 @@ class RealmKnowledgeAugEncoder(RealmNetwork):
 
 def _marginal_loss(logits: Tensor, relevance_score: Tensor, labels: Tensor, mlm_mask: Tensor | None) -> Tensor:
     batch, candidates = labels.size(0), relevance_score.size(-1)
-    if batch * candidates != logits.size(0):
+    if batch * candidates != logits.size(0) or relevance_score.numel() != logits.size(0):
         raise ValueError(
             f"Expected {batch} x {candidates} inputs, from labels {tuple(labels.shape)} and relevance_score "
             f"{tuple(relevance_score.shape)}; found {logits.size(0)} sequences."
@@ -101,4 +101,4 @@ def _marginal_loss(logits: Tensor, relevance_score: Tensor, labels: Tensor, mlm_
     if mlm_mask is None:
         mlm_mask = labels != IGNORED_LABEL
     scores = logits.view(batch, candidates, *logits.shape[1:])
-    return marginal_mlm(scores, relevance_score, labels, mlm_mask.float())
+    return marginal_mlm(scores, relevance_score.reshape(batch, candidates), labels, mlm_mask.float())

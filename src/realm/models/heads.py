@@ -74,4 +74,4 @@ class RealmNetwork(RealmPreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         decoder = cast(nn.Linear, new_embeddings)
         self.cls.predictions.decoder = decoder
-        self.cls.predictions.bias = cast(nn.Parameter, decoder.bias)
+        self.cls.predictions.bias = decoder.bias

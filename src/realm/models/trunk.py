@@ -45,7 +45,7 @@ class RealmPreTrainedModel(PreTrainedModel):
         return {name: other for name, other in (self._tied_weights_keys or {}).items() if name.endswith(".bias")}
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """Load as transformers does; heads that no forward pass uses may be missing from the checkpoint."""
         loaded = super().from_pretrained(*args, **kwargs)
         _fill_unused_heads(loaded[0] if isinstance(loaded, tuple) else loaded)

@@ -161,7 +161,7 @@ class RealmForOpenQA(RealmPreTrainedModel):
             with safe_open(beside, framework="pt") as file:
                 model._take_block_emb(file.get_tensor("block_emb"))
         else:
-            checkpoint = Checkpoint(pretrained_model_name_or_path, kwargs)
+            checkpoint = Checkpoint(os.fspath(pretrained_model_name_or_path), kwargs)
             if "block_emb" in checkpoint:
                 model._take_block_emb(checkpoint["block_emb"])
         return model

@@ -91,7 +91,7 @@ class ModelFolder:
     def networks(self) -> RealmForOpenQA:
         """Embedder and reader, in evaluation mode, in the format the device is fastest in."""
         with _readable(self.folder):
-            model = RealmForOpenQA.from_pretrained(self.folder, dtype=torch.float32)
+            model: RealmForOpenQA = RealmForOpenQA.from_pretrained(self.folder, dtype=torch.float32)
             given = set(Checkpoint(self.folder))
         missing = [key for key in model.state_dict() if key not in given and not _UNUSED.search(key)]
         if missing:
@@ -99,9 +99,9 @@ class ModelFolder:
                 f"{self.folder} lacks {len(missing):,} weights of a RealmForOpenQA, such as {missing[0]}. "
                 "Give another model folder, or realm-mini."
             )
-        module: nn.Module = model
+        module: nn.Module = model.eval()
         module.to(self.device, fastest_dtype(self.device))
-        return model.eval()
+        return model
 
     @cached_property
     def tokenizer(self) -> PieceTokenizer:

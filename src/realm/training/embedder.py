@@ -20,6 +20,7 @@ from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.embedder import RealmEmbedder
 from realm.models.losses import in_batch_contrastive, similarity_distillation
+from realm.models.trunk import RealmLayer
 from realm.text.pieces import PieceTokenizer
 from realm.training.inverse_cloze import sentence_and_rest, sentence_blocks
 from realm.training.loop import LoopSettings
@@ -192,7 +193,7 @@ class EmbedderJob:
         embedder = RealmEmbedder(config)
         load_trunk(embedder.realm, folder)
         layers = embedder.realm.encoder.layer
-        mean_pooling_layer(layers[-1])
+        mean_pooling_layer(cast(RealmLayer, layers[-1]))
         freeze_below(embedder.realm, len(layers) - 1)
         # The pooler is a scaled-down identity: a step that is small elsewhere would be noise there.
         fixed: list[nn.Module] = [embedder.cls.predictions, cast(nn.Module, embedder.realm.pooler)]

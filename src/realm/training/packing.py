@@ -14,6 +14,8 @@ from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.openqa.default_model import trunk_folder
 
+_CLASSES = {"embedder": "RealmEmbedder", "reader": "RealmReader"}
+_SHARED_SIZES = ("hidden_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "intermediate_size")
 _NEVER_SHIPPED = ("cls.predictions.",)
 _UNUSED_IN_READER = ("realm.pooler.",)
 
@@ -25,11 +27,12 @@ def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
         Bytes of the weights file.
 
     Raises:
-        ModelError: A run has no result, or the two have trunks of different sizes.
+        ModelError: A run has no result, or that of another job; the two have trunks of different sizes; a weight
+            is too large for half precision.
     """
     trunk = load_file(trunk_folder() / "model.safetensors")
-    configs = {name: _config(run) for name, run in (("embedder", embedder_run), ("reader", reader_run))}
-    for key in ("hidden_size", "num_hidden_layers", "vocab_size"):
+    configs = {"embedder": _config(embedder_run, "embedder"), "reader": _config(reader_run, "reader")}
+    for key in _SHARED_SIZES:
         found = {getattr(config, key) for config in configs.values()}
         if len(found) > 1:
             raise ModelError(f"The two runs differ in {key}: {sorted(found)}. Train both with the same extra_layers.")
@@ -45,10 +48,15 @@ def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
     return len(data)
 
 
-def _config(run: Path) -> RealmConfig:
+def _config(run: Path, tower: str) -> RealmConfig:
     if not (run / "model" / "config.json").is_file():
         raise ModelError(f"No result in {run}: expected {run / 'model'}. Has the run finished?")
     config: RealmConfig = RealmConfig.from_pretrained(run / "model")
+    if _CLASSES[tower] not in (config.architectures or ()):
+        raise ModelError(
+            f"{run} is not the result of `realm train {tower}`: its model is {config.architectures}, "
+            f"expected {_CLASSES[tower]}. Name the embedder's run first, then the reader's."
+        )
     return config
 
 
@@ -60,5 +68,8 @@ def _learned(run: Path, tower: str, left_out: tuple[str, ...], trunk: dict[str, 
             continue
         public = trunk.get(key.removeprefix("realm."))
         if public is None or not torch.equal(public.float(), value.float()):
-            learned[f"{tower}.{key}"] = value.to(torch.float16).contiguous()
+            half = value.to(torch.float16).contiguous()
+            if not torch.isfinite(half).all():
+                raise ModelError(f"{tower}.{key} does not fit half precision: {run} has diverged. Train it again.")
+            learned[f"{tower}.{key}"] = half
     return learned

@@ -15,6 +15,7 @@ from realm.features.inputs import SPECIAL_PIECES_OF_A_PAIR, InputBuilder, Inputs
 from realm.models.losses import marginal_likelihood
 from realm.models.reader import RealmReader
 from realm.models.spans import allowed_spans, correct_spans, span_candidates
+from realm.models.trunk import RealmLayer
 from realm.text.pieces import PieceTokenizer
 from realm.training.loop import LoopSettings
 from realm.training.reading_data import ReadingPool, TokenizedExample
@@ -102,7 +103,7 @@ class ReaderJob:
         self.reader = RealmReader(config)
         load_trunk(self.reader.realm, folder)
         for layer in self.reader.realm.encoder.layer[config.num_hidden_layers - recipe.extra_layers :]:
-            identity_layer(layer)
+            identity_layer(cast(RealmLayer, layer))
         freeze_below(self.reader.realm, recipe.first_trained_layer)
         unused: list[nn.Module] = [self.reader.cls, cast(nn.Module, self.reader.realm.pooler)]
         for module in unused:

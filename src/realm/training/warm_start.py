@@ -16,7 +16,7 @@ from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.heads import RealmScorerProjection
-from realm.models.trunk import RealmBertModel
+from realm.models.trunk import RealmBertModel, RealmLayer
 from realm.openqa.default_model import trunk_folder
 
 _CONFIG_KEYS = (
@@ -85,14 +85,14 @@ def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
     trunk.load_state_dict(usable, strict=False)
 
 
-def identity_layer(layer: nn.Module) -> None:
+def identity_layer(layer: RealmLayer) -> None:
     """Make a layer pass its input on (up to layer norm), so that training starts from the layer below."""
     for dense in (layer.attention.output.dense, layer.output.dense):
         nn.init.zeros_(dense.weight)
         nn.init.zeros_(dense.bias)
 
 
-def mean_pooling_layer(layer: nn.Module) -> None:
+def mean_pooling_layer(layer: RealmLayer) -> None:
     """Make a layer put the mean of its inputs into every position, [CLS] included.
 
     Equal attention scores average the values; identity value and output maps leave the average as it is; the

@@ -1,0 +1,151 @@
+"""What commands print when all is well, and what the command line itself promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import Run
+from tiny_model import digests, stories, write_jsonl
+
+import realm as front_door
+from realm.openqa.ask import OpenQA
+from realm.openqa.knowledge_base import KnowledgeBase
+
+QUESTION = "Who wrote the opera of São Paulo?"
+
+
+def test_ask_json_prints_one_object_with_the_documented_keys(realm: Run, kb: Path) -> None:
+    said = realm("ask", QUESTION, "--kb", kb, "--json", "--top", 3)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.count("\n") == 1
+    found = json.loads(said.out)
+    assert {"answer", "confidence", "evidence"} <= set(found)
+    answer = OpenQA.load(kb).ask(QUESTION, top=3)
+    assert found["answer"] == answer.text
+    assert found["confidence"] == pytest.approx(answer.confidence)
+    assert len(found["evidence"]) == 3
+    assert sorted((e["score"] for e in found["evidence"]), reverse=True) == [e["score"] for e in found["evidence"]]
+    answering = []
+    for evidence in found["evidence"]:
+        assert {"title", "document_id", "text", "score", "start", "end"} <= set(evidence)
+        document = KnowledgeBase.open(kb).document(evidence["document_id"])
+        assert evidence["title"] == document.title
+        assert evidence["text"] in document.text
+        if evidence["start"] is not None:
+            answering.append(document.text[evidence["start"] : evidence["end"]])
+    assert answering == [found["answer"]]
+
+
+def test_ask_json_says_null_for_no_answer(realm: Run, kb: Path) -> None:
+    found = json.loads(realm("ask", QUESTION, "--kb", kb, "--json", "--min-confidence", "1").out)
+    assert found["answer"] is None
+    assert 0 <= found["confidence"] < 1
+    assert all(evidence["start"] is None for evidence in found["evidence"])
+
+
+def test_ask_shows_the_answer_and_where_it_stands(realm: Run, kb: Path) -> None:
+    answer = OpenQA.load(kb).ask(QUESTION)
+    said = realm("ask", QUESTION, "--kb", kb)
+    assert (said.code, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert lines[0].startswith(f"{answer.text}   (confidence ")
+    place = next(evidence for evidence in answer.evidence if evidence.start is not None)
+    assert f"{place.title or place.document_id} [{place.start}:{place.end}]" in lines[1]
+    assert answer.text is not None
+    assert answer.text.replace("\n", " ") in lines[2]
+    assert len(lines) == 1 + 2 * len(answer.evidence)
+    assert realm("ask", QUESTION, "--kb", kb, "--min-confidence", "1").out.startswith("no answer   (confidence ")
+
+
+def test_asking_changes_nothing_on_disk(realm: Run, kb: Path) -> None:
+    before = digests(kb)
+    realm("ask", QUESTION, "--kb", kb)
+    realm("info", "--kb", kb, "--verify")
+    assert digests(kb) == before
+
+
+def test_index_says_what_it_did(realm: Run, kb: Path, model: Path, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "stories.jsonl", [*stories(7), *stories(10, seed=3)[7:]])
+    said = realm("index", source, "--kb", kb, "--model", model)
+    assert said.code == 0
+    assert "version 2, 2 documents added, 1 updated, 7 unchanged" in said.out
+    assert "Traceback" not in said.err
+    said = realm("index", source, "--kb", kb, "--model", model)
+    assert "version 2, 0 documents added, 0 updated, 10 unchanged; 0 blocks embedded" in said.out
+
+
+def test_names_with_brackets_and_colons_are_printed_as_they_are(
+    realm: Run, kb: Path, model: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "kb[/red]:smile:"
+    source = tmp_path / "[bold]"
+    (source / "[").mkdir(parents=True)
+    (source / "[red]one.txt").write_text("The [red] queen[/bold] wrote :smile: music.", encoding="utf-8")
+    (source / "[" / "x].doc").touch()
+    said = realm("index", source, "--kb", odd, "--model", model)
+    assert said.code == 0
+    assert f"{odd}: version 1, 1 documents added" in said.out
+    assert f"  first: {source}/[/x].doc: " in said.err
+    said = realm("ask", "who wrote it?", "--kb", odd)
+    assert said.code == 0
+    assert "[red]one" in said.out
+    assert "The [red] queen[/bold] wrote :smile: music." in said.out
+
+
+def test_remove_says_how_many_there_were(realm: Run, kb: Path) -> None:
+    said = realm("remove", "story/1", "story/3", "nobody", "story/1", "--kb", kb)
+    assert (said.code, said.out) == (0, f"removed 2 of 3 documents; {kb} is now version 2\n")
+    assert KnowledgeBase.open(kb).manifest.documents == 6
+
+
+def test_info_counts_what_is_there(realm: Run, kb: Path, model: Path) -> None:
+    base = KnowledgeBase.open(kb)
+    found = json.loads(realm("info", "--kb", kb, "--json", "--verify").out)
+    assert (found["version"], found["documents"], found["blocks"]) == (1, 8, base.live_blocks)
+    assert found["vector_bytes"] == (kb / "vectors" / "000000.f16").stat().st_size
+    assert (found["model"], found["verified"]) == (str(model), True)
+    assert f"{'documents':>14}  8\n" in realm("info", "--kb", kb).out
+
+
+def test_without_a_command_the_help_is_shown(realm: Run) -> None:
+    for arguments, word in (([], "Commands"), (["train"], "embedder")):
+        said = realm(*arguments)
+        assert (said.code, said.err) == (2, "")
+        assert word in said.out
+        said = realm(*arguments, "--help")
+        assert (said.code, said.err) == (0, "")
+        assert "Usage: realm" in said.out
+
+
+def test_ctrl_c_says_that_nothing_is_lost(realm: Run, kb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OpenQA, "ask", interrupted)
+    said = realm("ask", "who?", "--kb", kb)
+    assert (said.code, said.err) == (130, "realm: stopped; nothing that was complete is lost.\n")
+
+
+def test_a_bug_of_ours_is_not_hidden(realm: Run, kb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenQA, "ask", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        realm("ask", "who?", "--kb", kb)
+
+
+def test_the_module_is_the_command(tmp_path: Path, kb: Path) -> None:
+    sources = str(Path(front_door.__file__).parents[1])
+    said = subprocess.run(
+        [sys.executable, "-m", "realm", "info", "--kb", str(tmp_path / "nowhere")],
+        env={**os.environ, "PYTHONPATH": sources},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("realm: No knowledge base at ")
+    assert said.stderr.count("\n") == 1

@@ -1,0 +1,115 @@
+"""Damaged and half-written knowledge bases on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import Run
+from test_bad_input import assert_one_line
+from tiny_model import digests, stories, write_jsonl
+
+RunAll = Callable[..., None]
+COMMANDS: list[tuple[str, ...]] = [
+    ("ask", "who wrote it?"),
+    ("info",),
+    ("info", "--verify", "--json"),
+    ("remove", "story/1"),
+    ("index",),
+]
+
+
+@pytest.fixture
+def run_all(realm: Run, tmp_path: Path, model: Path) -> RunAll:
+    """Run every command on a folder; each must say the same things in one line and change nothing."""
+    source = write_jsonl(tmp_path / "more.jsonl", stories(2, seed=7))
+
+    def run(kb: Path, *parts: str, commands: list[tuple[str, ...]] = COMMANDS) -> None:
+        before = digests(tmp_path)
+        for command, *rest in commands:
+            extra = [source, "--model", model] if command == "index" else []
+            assert_one_line(realm(command, *rest, *extra, "--kb", kb), *parts)
+            assert digests(tmp_path) == before
+
+    return run
+
+
+def test_a_shortened_vector_file_stops_every_command(run_all: RunAll, kb: Path) -> None:
+    path = kb / "vectors" / "000000.f16"
+    path.write_bytes(path.read_bytes()[:-10])
+    run_all(kb, "000000.f16", "bytes", "Rebuild")
+
+
+def test_a_missing_vector_file_stops_every_command(run_all: RunAll, kb: Path) -> None:
+    (kb / "vectors" / "000000.f16").unlink()
+    run_all(kb, "000000.f16: missing", "Rebuild")
+
+
+def test_a_changed_bit_is_found_by_verify_and_before_writing(run_all: RunAll, kb: Path, realm: Run) -> None:
+    path = kb / "vectors" / "000000.f16"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    run_all(kb, "000000.f16", "SHA-256 differs", commands=[("info", "--verify"), ("remove", "story/1"), ("index",)])
+    assert realm("info", "--kb", kb).code == 0
+
+
+@pytest.mark.parametrize("text", ["", '{"format": 1, "version"', '{"format": 1}', "[]", '{"format": 99}'])
+def test_a_damaged_manifest_stops_every_command(run_all: RunAll, kb: Path, text: str) -> None:
+    (kb / "kb.json").write_text(text, encoding="utf-8")
+    run_all(kb, "kb.json")
+
+
+def test_a_manifest_cut_off_stops_every_command(run_all: RunAll, kb: Path) -> None:
+    data = (kb / "kb.json").read_bytes()
+    (kb / "kb.json").write_bytes(data[: len(data) // 2])
+    run_all(kb, "kb.json is not readable as a manifest", "realm index")
+
+
+@pytest.mark.parametrize("part", ["blocks.lance", "documents.lance"])
+def test_a_store_that_is_gone_is_named(run_all: RunAll, kb: Path, part: str) -> None:
+    (kb / part).rename(kb / "elsewhere")
+    run_all(kb, part, commands=[("ask", "who wrote it?"), ("info", "--verify"), ("remove", "story/1"), ("index",)])
+
+
+def test_a_store_whose_data_is_gone_is_named(run_all: RunAll, kb: Path) -> None:
+    for path in (kb / "blocks.lance" / "data").iterdir():
+        path.unlink()
+    run_all(kb, "blocks.lance", commands=[("ask", "who wrote it?")])
+
+
+def test_a_first_run_that_was_killed_is_no_knowledge_base_and_can_be_gone_on_with(
+    realm: Run, kb: Path, model: Path, tmp_path: Path
+) -> None:
+    values = json.loads((kb / "kb.json").read_text(encoding="utf-8"))
+    (kb / "pending.json").write_text(json.dumps(values), encoding="utf-8")
+    (kb / "kb.json").unlink()
+    for command in (["ask", "who?"], ["info"], ["remove", "story/1"]):
+        before = digests(kb)
+        assert_one_line(realm(*command, "--kb", kb), "No knowledge base at", "realm index")
+        assert digests(kb) == before
+    source = write_jsonl(tmp_path / "stories.jsonl", stories(9))
+    said = realm("index", source, "--kb", kb, "--model", model)
+    assert said.code == 0
+    assert "version 1, 1 documents added, 0 updated, 8 unchanged" in said.out
+    assert realm("ask", "who wrote it?", "--kb", kb).code == 0
+
+
+def test_a_folder_of_other_files_is_neither_read_nor_written(run_all: RunAll, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "sea.jpg").write_bytes(b"sea")
+    reading = [command for command in COMMANDS if command[0] != "index"]
+    run_all(folder, "No knowledge base at", "photos", commands=reading)
+    run_all(folder, "photos is not empty and not a knowledge base", "another --kb", commands=[("index",)])
+    run_all(folder / "sea.jpg", "No knowledge base at", "sea.jpg", commands=reading)
+    run_all(folder / "sea.jpg", "sea.jpg is a file", commands=[("index",)])
+    run_all(folder / "sea.jpg" / "kb", "cannot be written", commands=[("index",)])
+
+
+def test_an_empty_folder_is_no_knowledge_base(run_all: RunAll, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    run_all(tmp_path / "new", "No knowledge base at", commands=[c for c in COMMANDS if c[0] != "index"])
+    assert list((tmp_path / "new").iterdir()) == []

@@ -1,0 +1,135 @@
+"""`realm train embedder`, `reader` and `pack`, from recipe files to one small file, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from realm.artifacts import sha256_of_file
+from realm.cli.main import main
+from realm.models.embedder import RealmEmbedder
+from realm.models.reader import RealmReader
+from realm.openqa import default_model
+from realm.training.reader import ReaderRecipe
+from realm.training.recipe import as_toml, load_recipe
+
+pytest.importorskip("accelerate", reason="training needs the extra `train`")
+
+RECIPES = {
+    "embedder": 'documents = ["documents.jsonl"]\nquestions = ["questions.jsonl"]\ndimensions = 12\nbatch_pairs = 5\n',
+    "reader": "max_span_width = 5\nbatch_questions = 4\nmicro_rows = 3\n",
+}
+
+Realm = Callable[..., int]
+
+
+@pytest.fixture
+def realm(monkeypatch: pytest.MonkeyPatch) -> Realm:
+    """Run the command line with some arguments, and give its exit code."""
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["realm", *map(str, arguments)])
+        return main()
+
+    return run
+
+
+def write_recipe(folder: Path, kind: str, trunk: Path, data: Path) -> Path:
+    path = folder / f"{kind}.toml"
+    common = (
+        f'trunk = "{trunk}"\ndata = "{data}"\nsources = ["towns.jsonl;keep_aside=5"]\nsteps = 3\nwarmup_steps = 1\n'
+    )
+    path.write_text(common + RECIPES[kind], encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("kind", "model_class"), [("embedder", RealmEmbedder), ("reader", RealmReader)])
+def test_train_leaves_recipe_log_checkpoint_and_model(
+    realm: Realm, kind: str, model_class: type[RealmEmbedder | RealmReader], trunk: Path, data: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "run"
+    recipe = write_recipe(tmp_path, kind, trunk, data)
+    assert realm("train", kind, recipe, "--out", out, "--set", "steps=2", "--set", "seed=4") == 0
+    assert f"{out}: done after 2 steps; the result is in {out / 'model'}" in capsys.readouterr().out.replace("\n", "")
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint", "log.jsonl", "model", "recipe.toml"]
+    saved = tomllib.loads((out / "recipe.toml").read_text())
+    assert (saved["steps"], saved["seed"], saved["trunk"], saved["learning_rate"] > 0) == (2, 4, str(trunk), True)
+    (line,) = (out / "log.jsonl").read_text().splitlines()
+    assert {"step", "loss", "gradient_norm", "seconds_per_step"} <= json.loads(line).keys()
+    model = model_class.from_pretrained(out / "model")
+    trained = load_file(out / "checkpoint" / "state.safetensors")
+    assert float(trained["step.realm.encoder.layer.2.output.dense.bias"]) == 2
+    for name, value in trained.items():
+        if name.startswith("weight."):
+            assert torch.equal(model.get_parameter(name.removeprefix("weight.")), value)
+
+
+def test_saved_recipe_of_a_run_trains_the_same_again(realm: Realm, trunk: Path, data: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "reader", trunk, data)
+    assert realm("train", "reader", recipe, "--out", tmp_path / "one") == 0
+    assert realm("train", "reader", tmp_path / "one" / "recipe.toml", "--out", tmp_path / "two") == 0
+    one, two = ((tmp_path / run / "checkpoint" / "state.safetensors").read_bytes() for run in ("one", "two"))
+    assert one == two
+    assert as_toml(load_recipe(ReaderRecipe, tmp_path / "two" / "recipe.toml")) == (
+        tmp_path / "one" / "recipe.toml"
+    ).read_text(encoding="utf-8")
+
+
+def test_embedder_and_reader_runs_are_packed(
+    realm: Realm, trunk: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    package = tmp_path / "packages" / "tiny_trunk_of_command"
+    shutil.copytree(trunk, package / "model")
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setattr(default_model, "_TRUNK_PACKAGE", package.name)
+    monkeypatch.setattr(default_model, "TRUNK_SHA256", sha256_of_file(package / "model" / "model.safetensors"))
+    for kind in ("embedder", "reader"):
+        recipe = write_recipe(tmp_path, kind, trunk, data)
+        # The name `minilm` stands for the installed package.
+        assert realm("train", kind, recipe, "--out", tmp_path / kind, "--set", "trunk=minilm") == 0
+    packed = tmp_path / "packed"
+    assert realm("train", "pack", tmp_path / "embedder", tmp_path / "reader", "--out", packed) == 0
+    assert f"{packed}: 0.1 MB" in capsys.readouterr().out.replace("\n", "")
+    config = json.loads((packed / "config.json").read_text())
+    assert config["weights_sha256"] == sha256_of_file(packed / "weights.safetensors")
+    with safe_open(packed / "weights.safetensors", "pt") as weights:
+        towers = {key.split(".")[0] for key in weights.keys()}  # noqa: SIM118
+    assert towers == {"embedder", "reader"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reader", "mini-readr"], "neither a file nor one of mini-embedder, mini-reader"),
+        (["reader", "RECIPE", "--set", "stepz=3"], "unknown key 'stepz'; did you mean 'steps'?"),
+        (["reader", "RECIPE", "--set", "trunk=/nowhere"], "No trunk in /nowhere"),
+        (["reader", "RECIPE", "--set", "sources=[]"], "sources is empty"),
+        (["reader", "RECIPE", "--set", "sources=['none.jsonl']"], "none.jsonl: there is no such file"),
+        (["reader", "RECIPE", "--set", "steps=0"], "steps must be at least 1"),
+        (["embedder", "RECIPE"], "unknown key 'max_span_width'"),
+        (["pack", "RECIPE", "RECIPE"], "No result in"),
+    ],
+)
+def test_mistake_of_the_caller_is_one_line_and_exit_code_2(
+    realm: Realm, trunk: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("realm.training.packing.trunk_folder", lambda: trunk)
+    recipe = str(write_recipe(tmp_path, "reader", trunk, data))
+    given = [recipe if argument == "RECIPE" else argument for argument in arguments]
+    assert realm("train", *given, "--out", tmp_path / "run") == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+    assert "Traceback" not in shown
