@@ -97,6 +97,15 @@ def test_names_with_brackets_and_colons_are_printed_as_they_are(
     assert "The [red] queen[/bold] wrote :smile: music." in said.out
 
 
+def test_a_document_cannot_steer_the_terminal(realm: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("The queen\x1b[2J wrote\x07 music.\r\nIn\u202e Paris.", encoding="utf-8")
+    realm("index", tmp_path / "one.txt", "--kb", tmp_path / "kb", "--model", model)
+    for least in (0, 1):
+        said = realm("ask", "who wrote it?", "--kb", tmp_path / "kb", "--min-confidence", least)
+        assert "The queen [2J wrote  music.  In  Paris." in said.out
+        assert all(line.isprintable() for line in said.out.splitlines())
+
+
 def test_remove_says_how_many_there_were(realm: Run, kb: Path) -> None:
     said = realm("remove", "story/1", "story/3", "nobody", "story/1", "--kb", kb)
     assert (said.code, said.out) == (0, f"removed 2 of 3 documents; {kb} is now version 2\n")
@@ -137,15 +146,13 @@ def test_a_bug_of_ours_is_not_hidden(realm: Run, kb: Path, monkeypatch: pytest.M
         realm("ask", "who?", "--kb", kb)
 
 
-def test_the_module_is_the_command(tmp_path: Path, kb: Path) -> None:
-    sources = str(Path(front_door.__file__).parents[1])
+def test_the_module_is_the_command_and_prints_nothing_beside_its_answer(kb: Path) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "realm", "info", "--kb", str(tmp_path / "nowhere")],
-        env={**os.environ, "PYTHONPATH": sources},
+        [sys.executable, "-m", "realm", "ask", QUESTION, "--kb", str(kb), "--json"],
+        env={**os.environ, "PYTHONPATH": str(Path(front_door.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr.startswith("realm: No knowledge base at ")
-    assert said.stderr.count("\n") == 1
+    assert (said.returncode, said.stderr) == (0, "")
+    assert json.loads(said.stdout)["question"] == QUESTION

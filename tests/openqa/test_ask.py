@@ -12,14 +12,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import write_tiny_model
+from tiny_model import write_jsonl, write_tiny_model
 
 from realm.errors import KnowledgeBaseError, ModelError, QuestionError
 from realm.models.spans import SpanCandidates
 from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, whole_words
-from realm.openqa.indexing import remove_documents
+from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
+from realm.records import Document
 
 LIKELY_SPANS = 64
 QUESTIONS = [
@@ -130,6 +131,22 @@ def test_top_says_how_many_blocks_are_read_as_far_as_there_are_any(qa: OpenQA) -
     assert len(qa.ask("who?", top=1000).evidence) == qa.knowledge_base.live_blocks
     with pytest.raises(ValueError, match="top must be at least 1"):
         qa.ask("who?", top=0)
+
+
+def test_many_blocks_are_read_in_parts_with_the_same_answer(qa: OpenQA, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = qa.ask(QUESTIONS[1], top=9)
+    monkeypatch.setattr("realm.openqa.ask._BLOCKS_AT_ONCE", 2)
+    in_parts = qa.ask(QUESTIONS[1], top=9)
+    assert in_parts.text == at_once.text
+    assert in_parts.confidence == pytest.approx(at_once.confidence, rel=1e-3)
+
+
+def test_blocks_without_a_word_piece_have_no_answer(tmp_path: Path, tiny: ModelFolder) -> None:
+    source = write_jsonl(tmp_path / "empty.jsonl", [Document("empty", "Wolf", "\u200b\u200b")])
+    index_sources(tmp_path / "kb", [source], tiny)
+    answer = OpenQA.load(tmp_path / "kb").ask("who wrote it?")
+    assert (answer.text, answer.confidence) == (None, 0.0)
+    assert [evidence.document_id for evidence in answer.evidence] in ([], ["empty"])
 
 
 def test_an_empty_knowledge_base_has_no_answer(tmp_path: Path, shared_kb: Path) -> None:

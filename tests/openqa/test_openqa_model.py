@@ -12,8 +12,9 @@ from tiny_model import TINY, stories
 from torch import Tensor
 
 from realm.errors import ModelError
-from realm.openqa import model as model_file
-from realm.openqa.model import BLOCK_EMB_FILE, RealmForOpenQA, exact_top_k
+from realm.openqa import exact_top_k as exact_top_k_file
+from realm.openqa.exact_top_k import exact_top_k
+from realm.openqa.model import BLOCK_EMB_FILE, RealmForOpenQA
 from realm.openqa.retriever import RealmRetriever
 from realm.text.tokenization import RealmTokenizerFast
 
@@ -67,14 +68,16 @@ def test_blocks_come_from_the_searcher_that_is_given(model: RealmForOpenQA, toke
 
 def test_a_searcher_with_the_same_vectors_gives_what_block_emb_gives(model: RealmForOpenQA, tokenizer: Any) -> None:
     batch = tokenizer(QUESTIONS[1], return_tensors="pt")
+    answers = [tokenizer.convert_tokens_to_ids(["the"])]
     with torch.inference_mode():
-        plain = model(**batch)
+        plain = model(**batch, answer_ids=answers)
         vector = model.embedder(**batch).projected_score
         best = (model.block_emb @ vector[0]).argsort(descending=True).tolist()
         model.searcher = Fixed(best, model.block_emb)
         model.block_emb = torch.zeros(int(BLOCKS), 16)
-        searched = model(**batch)
-    torch.testing.assert_close(searched.reader_output.reader_logits, plain.reader_output.reader_logits)
+        searched = model(**batch, answer_ids=answers)
+    torch.testing.assert_close(searched.reader_output.loss, plain.reader_output.loss)
+    assert float(plain.reader_output.loss) > 0
     assert searched.predicted_answer_ids.tolist() == plain.predicted_answer_ids.tolist()
 
 
@@ -100,11 +103,12 @@ def test_block_emb_lies_beside_the_weights_in_half_precision_and_is_memory_mappe
     assert torch.equal(again.block_emb, model.block_emb)
     assert str(tmp_path / BLOCK_EMB_FILE) in Path("/proc/self/maps").read_text(encoding="utf-8")
     batch = tokenizer(QUESTIONS[0], return_tensors="pt")
+    answers = [tokenizer.convert_tokens_to_ids(["the"])]
     with torch.inference_mode():
-        half = again(**batch)
+        half = again(**batch, answer_ids=answers)
         again.block_emb = again.block_emb.float()
-        full = again(**batch)
-    torch.testing.assert_close(half.reader_output.reader_logits, full.reader_output.reader_logits)
+        full = again(**batch, answer_ids=answers)
+    torch.testing.assert_close(half.reader_output.loss, full.reader_output.loss)
     assert half.predicted_answer_ids.tolist() == full.predicted_answer_ids.tolist()
 
 
@@ -126,6 +130,13 @@ def test_block_emb_can_be_put_among_the_weights_as_the_old_class_has_it(model: R
     assert torch.equal(RealmForOpenQA.from_pretrained(tmp_path).block_emb, model.block_emb)
 
 
+def test_loading_info_comes_with_the_model_when_it_is_asked_for(model: RealmForOpenQA, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    again, found = RealmForOpenQA.from_pretrained(tmp_path, output_loading_info=True)
+    assert not found["missing_keys"]
+    assert torch.equal(again.block_emb, model.block_emb)
+
+
 def test_block_emb_is_zero_until_given_and_has_the_models_dimensions(tiny_folder: Path) -> None:
     fresh = RealmForOpenQA.from_pretrained(tiny_folder)
     assert torch.equal(fresh.block_emb, torch.zeros(int(BLOCKS), 16))
@@ -141,7 +152,7 @@ def test_a_block_emb_of_another_corpus_is_refused(model: RealmForOpenQA, tmp_pat
 
 
 def test_exact_top_k_is_a_sorted_scan_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_file, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(exact_top_k_file, "_ROWS_AT_ONCE", 7)
     for dtype in (torch.float32, torch.float16):
         rows, questions = torch.randn(50, 8).to(dtype), torch.randn(4, 8)
         for k in (1, 5, 50):

@@ -160,7 +160,7 @@ def test_folder_that_lacks_a_file_is_refused(copy: Path, file: str) -> None:
 
 
 def test_loading_from_a_folder_without_weights_is_refused(trunk: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="expected a BERT folder with config.json and model.safetensors"):
+    with pytest.raises(ModelError, match=r"expected a BERT folder with config\.json and model\.safetensors"):
         load_trunk(trunk_of(trunk), tmp_path)
     with pytest.raises(ModelError, match=r"No config\.json"):
         config_from_bert(tmp_path, 0)

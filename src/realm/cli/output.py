@@ -65,11 +65,11 @@ def print_answer(answer: Answer) -> None:
     if answer.text is None:
         stdout.print(Text.assemble(("no answer", "bold"), f"   (confidence {answer.confidence:.0%})"))
     else:
-        stdout.print(Text.assemble((answer.text, "bold green"), f"   (confidence {answer.confidence:.0%})"))
+        stdout.print(Text.assemble((_one_line(answer.text), "bold green"), f"   (confidence {answer.confidence:.0%})"))
     for evidence in sorted(answer.evidence, key=lambda e: e.start is None):
         place = "" if evidence.start is None else f" [{evidence.start}:{evidence.end}]"
         head = f"  {evidence.title or evidence.document_id}{place}   score {evidence.score:.1f}"
-        stdout.print(Text(head, style="cyan"))
+        stdout.print(Text(_one_line(head), style="cyan"))
         stdout.print(Text("    ").append_text(_excerpt(evidence)))
 
 
@@ -89,4 +89,5 @@ def _excerpt(evidence: Evidence) -> Text:
 
 
 def _one_line(text: str) -> str:
-    return text.replace("\n", " ")
+    """Without line breaks, and without the control characters by which a document could steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

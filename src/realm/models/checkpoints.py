@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers.utils import cached_file
 
-from realm.errors import ModelError
+from realm.errors import ModelError, UnsafeFileError
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
@@ -29,7 +29,8 @@ class Checkpoint(Mapping[str, Tensor]):
         options: Of those `from_pretrained` takes, the ones that say where to look (`revision`, `cache_dir`, ...).
 
     Raises:
-        ModelError: There are no weights in a known format.
+        ModelError: There are no weights in a known format, or they are damaged.
+        UnsafeFileError: A file asks for code to be run.
     """
 
     def __init__(self, name_or_path: str | Path, options: Mapping[str, Any] | None = None) -> None:
@@ -59,11 +60,17 @@ class Checkpoint(Mapping[str, Tensor]):
         return len(self._file_of_key)
 
     def _keys_of(self, path: Path) -> list[str]:
-        if path.suffix == ".bin":
-            self._pickled[path] = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-            return list(self._pickled[path])
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
+        try:
+            if path.suffix == ".bin":
+                self._pickled[path] = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+                return list(self._pickled[path])
+            with safe_open(path, framework="pt") as file:
+                return list(file.keys())
+        except Exception as exc:
+            # torch has no exception of its own for a pickle that asks for more than tensors.
+            if "Weights only load failed" in str(exc):
+                raise UnsafeFileError(f"{path} holds more than weights, or is damaged; nothing in it was run.") from exc
+            raise ModelError(f"{path} cannot be read as weights: {str(exc) or type(exc).__name__}") from exc
 
 
 def _weight_files(name_or_path: str, hub: Mapping[str, Any]) -> list[Path]:

@@ -24,6 +24,7 @@ from realm.records import Answer, Evidence
 
 MAX_QUESTION_PIECES = 128
 _LIKELY_SPANS = 64
+_BLOCKS_AT_ONCE = 32
 
 
 class _Span(NamedTuple):
@@ -167,12 +168,17 @@ class OpenQA:
     def _span_scores(self, inputs: Inputs, relevance: Tensor) -> tuple[Tensor, SpanCandidates]:
         """Score of every span of every block, reader and retriever together; -inf where no span may be."""
         reader = self.model.networks.reader
+        candidates = span_candidates(inputs.input_ids.size(1), reader.config.max_span_width, inputs.input_ids.device)
+        parts = []
         with torch.inference_mode():
-            hidden = reader.realm(**inputs.for_trunk(), return_dict=True).last_hidden_state
-            candidates = span_candidates(hidden.size(1), reader.config.max_span_width, hidden.device)
-            allowed = allowed_spans(inputs.body_mask, candidates)
-            scores = reader.span_scores(hidden, candidates).float() + relevance[:, None]
-            return scores.masked_fill(~allowed, -torch.inf), candidates
+            for start in range(0, len(relevance), _BLOCKS_AT_ONCE):
+                rows = slice(start, start + _BLOCKS_AT_ONCE)
+                arguments = {name: tensor[rows] for name, tensor in inputs.for_trunk().items()}
+                hidden = reader.realm(**arguments, return_dict=True).last_hidden_state
+                allowed = allowed_spans(inputs.body_mask[rows], candidates)
+                scores = reader.span_scores(hidden, candidates).float() + relevance[rows, None]
+                parts.append(scores.masked_fill(~allowed, -torch.inf))
+        return torch.cat(parts), candidates
 
     def _evidence(
         self, blocks: Sequence[StoredBlock], scores: NDArray[np.float32], span: _Span | None

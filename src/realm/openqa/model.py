@@ -155,7 +155,8 @@ class RealmForOpenQA(RealmPreTrainedModel):
         cls, pretrained_model_name_or_path: str | os.PathLike[str], *model_args: Any, **kwargs: Any
     ) -> RealmForOpenQA:
         """Load a model; `block_emb` comes from its own file, or else from inside the checkpoint."""
-        model: RealmForOpenQA = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # a pair with `output_loading_info=True`
         beside = Path(pretrained_model_name_or_path) / BLOCK_EMB_FILE
         if beside.is_file():
             with safe_open(beside, framework="pt") as file:
@@ -164,7 +165,7 @@ class RealmForOpenQA(RealmPreTrainedModel):
             checkpoint = Checkpoint(os.fspath(pretrained_model_name_or_path), kwargs)
             if "block_emb" in checkpoint:
                 model._take_block_emb(checkpoint["block_emb"])
-        return model
+        return cast(RealmForOpenQA, loaded)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, block_emb_inside: bool = False, **kwargs: Any

@@ -1,0 +1,69 @@
+"""After `from realm import RealmConfig`, transformers' Auto classes know what `realm` is; without it, nothing is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "who", "wrote", "it", "##s", "?"]
+
+SIZES = """vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+    retriever_proj_size=4, span_hidden_size=4, max_position_embeddings=16"""
+
+ALL_OF_THEM = f"""
+from realm import RealmConfig
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoTokenizer
+import realm
+
+config = AutoConfig.for_model("realm", {SIZES})
+assert type(config) is RealmConfig
+homes = {{
+    AutoModel: realm.RealmEmbedder,
+    AutoModelForMaskedLM: realm.RealmKnowledgeAugEncoder,
+    AutoModelForQuestionAnswering: realm.RealmReader,
+}}
+for auto, kind in homes.items():
+    model = auto.from_config(config)
+    assert type(model) is kind, (auto, type(model))
+    model.save_pretrained(folder)
+    assert type(AutoConfig.from_pretrained(folder)) is RealmConfig
+    again = auto.from_pretrained(folder)
+    assert type(again) is kind, (auto, type(again))
+    left, right = model.state_dict(), again.state_dict()
+    assert left.keys() == right.keys() and all((left[name] == right[name]).all() for name in left)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+assert isinstance(tokenizer, (realm.RealmTokenizer, realm.RealmTokenizerFast)), type(tokenizer)
+assert tokenizer("who wrote its?").input_ids == [2, 5, 6, 7, 8, 9, 3]
+tokenizer.save_pretrained(folder + "/saved")
+config.save_pretrained(folder + "/saved")
+assert AutoTokenizer.from_pretrained(folder + "/saved")("who wrote its?").input_ids == [2, 5, 6, 7, 8, 9, 3]
+"""
+
+
+def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, where nothing has been imported yet."""
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n", "utf-8")
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"folder = {str(folder)!r}\n{code}"],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_auto_classes_resolve_realm_in_a_fresh_process(tmp_path: Path) -> None:
+    result = run(ALL_OF_THEM, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["RealmRetriever", "RealmTokenizer", "RealmForOpenQA"])
+def test_any_public_name_that_needs_transformers_makes_it_known(name: str, tmp_path: Path) -> None:
+    code = f"from realm import {name}\nfrom transformers import AutoConfig\nAutoConfig.for_model('realm')"
+    result = run(code, tmp_path)
+    assert result.returncode == 0, result.stderr
