@@ -44,7 +44,7 @@ def test_crc32c_equals_bit_by_bit_division_around_every_border(length: int) -> N
     assert crc32c(data) == bit_by_bit(data)
 
 
-@pytest.mark.parametrize("length", [162_647, 162_648, 162_649, 200_003])
+@pytest.mark.parametrize("length", [162_648, 162_653])
 def test_crc32c_of_long_data_by_folding_equals_bit_by_bit_division(length: int) -> None:
     data = random.Random(length).randbytes(length)
     assert crc32c(data) == bit_by_bit(data)

@@ -176,16 +176,17 @@ def test_a_checkpoint_by_a_second_writer_is_loaded_with_its_kernels_turned(
     assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
         name: shape for name, shape in READER.items() if not name.startswith("cls.")
     }
+    bert = "reader/module/bert"
     for ours, name in {
-        "realm.encoder.layer.1.intermediate.dense.weight": "reader/module/bert/encoder/layer_1/intermediate/dense/kernel",
-        "realm.encoder.layer.0.attention.self.query.weight": "reader/module/bert/encoder/layer_0/attention/self/query/kernel",
+        "realm.encoder.layer.1.intermediate.dense.weight": f"{bert}/encoder/layer_1/intermediate/dense/kernel",
+        "realm.encoder.layer.0.attention.self.query.weight": f"{bert}/encoder/layer_0/attention/self/query/kernel",
         "qa_outputs.dense_intermediate.weight": "reader/dense/kernel",
         "qa_outputs.dense_output.weight": "reader/dense_1/kernel",
     }.items():
         assert np.array_equal(found[ours].numpy(), theirs[name].T)
     for ours, name in {
-        "realm.embeddings.word_embeddings.weight": "reader/module/bert/embeddings/word_embeddings",
-        "realm.encoder.layer.1.output.LayerNorm.weight": "reader/module/bert/encoder/layer_1/output/LayerNorm/gamma",
+        "realm.embeddings.word_embeddings.weight": f"{bert}/embeddings/word_embeddings",
+        "realm.encoder.layer.1.output.LayerNorm.weight": f"{bert}/encoder/layer_1/output/LayerNorm/gamma",
         "qa_outputs.layer_normalization.bias": "reader/layer_normalization/beta",
     }.items():
         assert np.array_equal(found[ours].numpy(), theirs[name])
@@ -237,7 +238,7 @@ def test_a_damaged_weight_is_an_error_that_names_its_variable(tmp_path: Path) ->
     data = bytearray((tmp_path / "m.data-00000-of-00001").read_bytes())
     data[-1] ^= 1
     (tmp_path / "m.data-00000-of-00001").write_bytes(data)
-    with pytest.raises(SourceError, match="the bytes of cls/.* do not match their checksum"):
+    with pytest.raises(SourceError, match=r"the bytes of cls/.* do not match their checksum"):
         load_google_checkpoint(tmp_path / "m", "encoder")
 
 

@@ -13,6 +13,7 @@ from tiny import NETWORKS, PIECES, embedded, example, gradients, pieces, reading
 from torch import Tensor, nn
 from torch.nn import functional
 
+from realm.models.attention import RealmAttention
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.models.reader import RealmReader
@@ -184,19 +185,25 @@ def test_inputs_with_candidates_may_lie_anyhow_in_memory() -> None:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_gradient_checkpointing_gives_the_same_loss_and_the_same_gradients(kind: type[RealmPreTrainedModel]) -> None:
-    model = tiny(kind).train()
-    results = []
+    model, results = tiny(kind).train(), []
     for checkpointing in (False, True):
         if checkpointing:
             model.gradient_checkpointing_enable()
-        assert model.is_gradient_checkpointing == checkpointing
         model.zero_grad()
         torch.manual_seed(3)
-        given = reading() if kind is RealmReader else example(kind)
+        given, passes = reading() if kind is RealmReader else example(kind), []
+        hooks = [
+            part.register_forward_hook(lambda *_, passes=passes: passes.append(1))
+            for part in model.modules()
+            if isinstance(part, RealmAttention)
+        ]
         output = model(**given)
-        loss = output.loss if kind is RealmReader else output[0].float().square().mean()
-        loss.backward()
-        results.append((loss.detach(), gradients(model)))
+        (output.loss if kind is RealmReader else output[0].float().square().mean()).backward()
+        results.append((output[0].detach(), gradients(model), len(passes)))
+        for hook in hooks:
+            hook.remove()
+    # Every layer was computed once more on the way back.
+    assert results[1][2] == 2 * results[0][2]
     assert torch.equal(results[0][0], results[1][0])
     assert results[0][1].keys() == results[1][1].keys()
     for name, gradient in results[0][1].items():

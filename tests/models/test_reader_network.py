@@ -198,5 +198,5 @@ def test_what_is_missing_or_too_short_is_named() -> None:
         model(**{**given, "block_mask": None})
     with pytest.raises(ValueError, match="You have to specify either input_ids or inputs_embeds"):
         model(**{**given, "input_ids": None})
-    with pytest.raises(ValueError, match="must be greater than or equal to config.max_span_width"):
+    with pytest.raises(ValueError, match=r"must be greater than or equal to config\.max_span_width"):
         model(pieces(2, 2), relevance_score=torch.zeros(2), block_mask=torch.ones(2, 2))

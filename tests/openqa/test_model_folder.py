@@ -84,9 +84,9 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
 def test_damaged_weights_are_named(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="cannot be read as a model"):
+    with pytest.raises(ModelError, match="cannot be read as"):
         _ = ModelFolder.open(str(folder)).reference
-    with pytest.raises(ModelError, match="cannot be read as a model"):
+    with pytest.raises(ModelError, match="cannot be read as"):
         _ = ModelFolder.open(str(folder)).networks
 
 

@@ -13,7 +13,8 @@ LEGACY_PAD_TOKEN_ID = 1
 class RealmConfig(PreTrainedConfig):
     """Configuration of all REALM networks.
 
-    Unknown keywords become attributes and survive saving (released checkpoints carry `searcher_seq_len`).
+    Unknown keywords become attributes and survive saving (released checkpoints carry `searcher_seq_len`), except
+    settings of text generation, which transformers drops.
 
     Args:
         vocab_size: Word pieces of the vocabulary.
