@@ -82,6 +82,19 @@ def test_settings_of_the_tokenizer_that_was_handed_in_neither_matter_nor_change(
     assert small_tokenizer.to_str() == before
 
 
+def test_monstrous_word_takes_linear_time_and_is_not_kept(small_pieces: TokenizersPieces) -> None:
+    tokenizer = Counting(small_pieces)
+    pieces = WordPieces(tokenizer)
+    word = "ab.東é" * 4000
+    pieces.of_texts([word, "the sea"])
+    tokenizer.seen.clear()
+    parts = pieces.cut(word, 280)
+    assert "".join(word[start:end] for start, end, _ in parts) == word
+    assert sum(map(len, tokenizer.seen)) < 20 * len(word)
+    assert word not in pieces._known
+    assert "sea" in pieces._known
+
+
 class Adding:
     """A tokenizer that frames every text."""
 

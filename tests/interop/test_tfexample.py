@@ -48,6 +48,11 @@ def test_integers_are_read_packed_unpacked_and_mixed(values: bytes) -> None:
     assert ids.tolist() == [1, 300, -1]
 
 
+def test_a_message_has_the_bytes_that_tensorflow_writes() -> None:
+    golden = b"\n&\n\x18\n\x03ids\x12\x11\x1a\x0f" + PACKED + b"\n\n\n\x01t\x12\x05\n\x03\n\x01x"
+    assert serialise_example({"t": [b"x"], "ids": [1, 300, -1]}) == golden
+
+
 def test_bytes_are_read_from_a_message_written_by_hand() -> None:
     assert parse_example(b"\x0a\x0c" + TEXT_ENTRY) == {"t": [b"x"]}
     assert serialise_example({"t": [b"x"]}) == b"\x0a\x0c" + TEXT_ENTRY

@@ -82,3 +82,10 @@ def test_the_best_span_is_found_in_every_float_format(dtype: torch.dtype) -> Non
     scores = torch.tensor([[[9.0, 1.0], [2.0, 1.0]]], dtype=dtype)
     allowed = torch.tensor([[[False, True], [True, True]]])
     assert [field.item() for field in best_spans(scores, allowed, candidates)] == [1, 0, 0, 0]
+
+
+def test_an_allowed_span_whose_score_has_overflowed_still_comes_before_every_masked_one() -> None:
+    candidates = span_candidates(3, 1, CPU)
+    scores = torch.tensor([[[4.0, 9.0, -math.inf]]])
+    found = best_spans(scores, torch.tensor([[[False, False, True]]]), candidates)
+    assert [field.item() for field in found] == [0, 2, 2, 2]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import stories, write_jsonl
+from tiny_model import digests, stories, write_jsonl
 
 import realm
 from realm.errors import KnowledgeBaseError
@@ -22,6 +24,7 @@ from realm.openqa.ask import OpenQA
 from realm.openqa.indexing import index_sources
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
+from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Document
 
 QUESTIONS = ["Who wrote the opera?", "which river crossed Paris", "where was the dragon lost?"]
@@ -134,15 +137,18 @@ def test_killed_again_and_again_it_keeps_the_last_version_and_ends_as_a_clean_ru
             child = nursery.start(kb, source, tiny.folder)
             wait_for_progress(kb)
             time.sleep(chance.random() * 0.03)
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
             status, _ = nursery.wait()
         else:  # from inside, between two things it does
             status, _ = nursery.run(kb, source, tiny.folder, kill_at=chance.randint(2, 40))
+        if status == 0:  # on a busy machine it may be done before it is killed
+            break
         assert status == -signal.SIGKILL
         assert KnowledgeBase.open(kb).manifest.version == 1
         assert answers(kb) == before
     report = index_sources(kb, [source], tiny)
-    assert report.resumed
+    assert report.resumed == (status != 0)
     assert report.unchanged > 3
     assert_equal_contents(kb, clean, NEW)
     assert not (kb / "pending.json").exists()
@@ -159,6 +165,18 @@ def test_a_first_run_that_is_killed_leaves_no_knowledge_base_and_the_next_one_ma
             OpenQA.load(kb)
     assert nursery.run(kb, source, tiny.folder)[0] == 0
     assert_equal_contents(kb, clean, NEW)
+
+
+def test_another_process_is_kept_out_while_one_writes(
+    nursery: Nursery, tmp_path: Path, tiny: ModelFolder, shared_kb: Path
+) -> None:
+    kb, source = shutil.copytree(shared_kb, tmp_path / "kb"), write_jsonl(tmp_path / "source.jsonl", OLD)
+    with KnowledgeBaseWriter(kb, tiny.reference, 16, 288):
+        before = digests(kb)
+        assert nursery.run(kb, source, tiny.folder)[0] == 2
+        assert digests(kb) == before
+    last_line = nursery.log.read_text(encoding="utf-8").splitlines()[-1]
+    assert last_line == f"realm: {kb} is being written by another process. Wait until it is done."
 
 
 def test_killed_while_it_publishes_it_has_either_version_and_the_next_run_the_new_one(

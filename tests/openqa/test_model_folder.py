@@ -92,7 +92,7 @@ def test_damaged_weights_are_named(folder: Path) -> None:
 
 def test_a_damaged_config_is_named(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "realm", ', encoding="utf-8")
-    with pytest.raises(ModelError, match="cannot be read as a model"):
+    with pytest.raises(ModelError, match="cannot be read as"):
         _ = ModelFolder.open(str(folder)).reference
 
 

@@ -40,7 +40,7 @@ def test_keep_share_of_zero_and_one_are_never_and_always(share: float, pieces: s
 def test_sentences_of_a_block_are_those_of_the_text(trunk: Path, tmp_path: Path) -> None:
     tokenizer = tokenizer_of(trunk)
     records = documents(4)
-    records.append({"id": "short", "title": "S", "text": "Too short. The old town of the river lies on it."})
+    records.append({"id": "short", "title": "S", "text": "It is. The old town of the river lies on it."})
     path = write_lines(tmp_path / "d.jsonl", records)
     found = list(sentence_blocks([path], 100, tokenizer))
     # The last document has one sentence of six pieces only, and so no question and rest.

@@ -99,8 +99,8 @@ def test_identity_layers_pass_the_trunks_states_on(trunk: Path) -> None:
         identity_layer(layer)
     *_, below, middle, top = states(model, batch)
     normal = nn.functional.layer_norm(below, (HIDDEN,))
-    torch.testing.assert_close(middle, normal, atol=1e-5, rtol=0)
-    torch.testing.assert_close(top, normal, atol=1e-5, rtol=0)
+    torch.testing.assert_close(middle, normal, atol=5e-5, rtol=0)
+    torch.testing.assert_close(top, normal, atol=5e-5, rtol=0)
 
 
 def test_mean_pooling_layer_points_every_position_to_the_mean(trunk: Path) -> None:

@@ -30,7 +30,9 @@ SYLLABLES = "bal cor den fel gur hol jas kel lom mir nor pel quin ras sol tam ul
 def write_trunk(folder: Path) -> Path:
     """Write config.json, model.safetensors, tokenizer.json and vocab.txt."""
     letters = string.ascii_lowercase + string.digits
-    pieces = [*SPECIAL, *letters, *(f"##{c}" for c in letters), *string.punctuation, *dict.fromkeys(WORDS), *SYLLABLES]
+    pieces = list(
+        dict.fromkeys([*SPECIAL, *letters, *(f"##{c}" for c in letters), *string.punctuation, *WORDS, *SYLLABLES])
+    )
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     torch.manual_seed(7)
     config = BertConfig(

@@ -29,6 +29,8 @@ WORD = re.compile(f"[^{_SPACE}]+")
 _PROBE = "Naïve readers\tdon't\nmind U.S. wörds\u00a0like 東京 or antidisestablishmentarianism."
 _PIECE_BYTES = array("H").itemsize
 _WORDS_PER_TEXT = 512
+_LONGEST_KEPT = 100  # characters; a longer word, a megabyte of encoded image say, hardly comes twice
+_CHARACTERS_PER_PIECE = 8  # how far a cut looks ahead, so that it takes linear time
 
 
 class PieceTokenizer(Protocol):
@@ -113,6 +115,9 @@ class WordPieces:
         self._learn(sorted(new))
         for place in waiting:
             found[place] = b"".join(map(look_up, words(texts[place])))
+        for word in new:
+            if len(word) > _LONGEST_KEPT:
+                del known[word]
         return found
 
     def _learn(self, words: list[str]) -> None:
@@ -137,7 +142,7 @@ class WordPieces:
         cuts = []
         start = 0
         while start < len(word):
-            end = len(word)
+            end = min(len(word), start + _CHARACTERS_PER_PIECE * max_pieces)
             piece_ids, offsets = self._tokenizer.encode_batch([word[start:end]])[0]
             while len(piece_ids) > max_pieces and end > start + 1:
                 # By itself, what was the start of a word may have more pieces than it had there: then try

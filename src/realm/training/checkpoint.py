@@ -70,9 +70,12 @@ def restore_checkpoint(
     Raises:
         RecipeError: The checkpoint's weights have other names or shapes than `parameters`.
     """
-    folder = next((f for f in (run / CHECKPOINT_FOLDER, run / _OLD_FOLDER) if f.exists()), None)
-    if folder is None:
-        return 0, {}
+    folder = run / CHECKPOINT_FOLDER
+    if not folder.exists():
+        if not (run / _OLD_FOLDER).exists():
+            return 0, {}
+        os.replace(run / _OLD_FOLDER, folder)
+    shutil.rmtree(run / _OLD_FOLDER, ignore_errors=True)
     tensors = load_file(folder / "state.safetensors")
     expected = {(f"weight.{name}", p.shape) for name, p in parameters.items()}
     found = {(name, value.shape) for name, value in tensors.items() if name.startswith("weight.")}
