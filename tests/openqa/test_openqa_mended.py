@@ -81,7 +81,6 @@ def test_a_questions_ids_reach_the_reader_as_they_are(retriever: RealmRetriever,
         assert all(row[: len(given)] == given for row in rows)
 
 
-@pytest.mark.xfail(reason="RealmForOpenQA looks for answers between the first two [SEP], not in the block")
 def test_a_separator_within_a_question_does_not_hide_the_answers(retriever: RealmRetriever) -> None:
     question = [2, *ids("what [SEP] is record"), 3]
     answers = [ids("record")]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_trunk import HIDDEN
 from torch import Tensor
 
 from realm.artifacts import sha256_of_file
@@ -138,7 +137,3 @@ def test_weights_that_half_precision_cannot_hold_are_refused(runs: Path, tmp_pat
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"reader\.qa_outputs\.dense_output\.weight does not fit half precision"):
         pack_runs(runs / "embedder", tmp_path / "loud", tmp_path / "packed")
-
-
-def test_dimensions_fit_the_trunk() -> None:
-    assert DIMENSIONS < HIDDEN

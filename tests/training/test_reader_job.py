@@ -108,7 +108,7 @@ def test_data_of_a_step_is_the_same_whenever_it_is_asked_for(recipe: ReaderRecip
     assert backwards[0] != backwards[1]
 
 
-def test_rows_mark_the_answer_and_blocks_without_it_have_none(recipe: ReaderRecipe, trunk: Path, data: Path) -> None:
+def test_rows_mark_the_answer_and_blocks_without_it_have_none(recipe: ReaderRecipe) -> None:
     job = ReaderJob(dataclasses.replace(recipe, negative_share=1.0))
     for part in job.micro_batches(0):
         for _, place, ids, _, body, spans in rows_of(part):

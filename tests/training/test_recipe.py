@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import RecipeError
@@ -137,6 +137,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
+@settings(max_examples=40)
 @given(
     st.builds(
         Small,

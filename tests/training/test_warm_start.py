@@ -117,9 +117,6 @@ def test_mean_pooling_layer_points_every_position_to_the_mean(trunk: Path) -> No
 def test_freezing_leaves_only_the_upper_layers_to_train(trunk: Path) -> None:
     model = trunk_of(trunk, extra_layers=1)
     freeze_below(model, 2)
-    assert {name.rsplit(".", 4)[0] for name, p in model.named_parameters() if p.requires_grad and "layer" in name} >= {
-        "encoder.layer.2"
-    }
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {
         name

@@ -148,17 +148,16 @@ class TensorBundle:
         """The arrays one by one, each filled with the bytes that follow; then the checksum must be right."""
         path = self._checked_path(name, part)
         crc = 0
-        with path.open("rb", buffering=0) as file:
-            file.seek(part.offset)
-            for array in arrays:
-                view, done = array.data, 0
-                while done < len(view):
-                    got = file.readinto(view[done:])
-                    if not got:
+        try:
+            with path.open("rb") as file:
+                file.seek(part.offset)
+                for array in arrays:
+                    if file.readinto(array.data) != len(array):
                         raise SourceError(f"{path} is cut off inside {name}")
-                    done += got
-                crc = crc32c(array, crc)
-                yield array
+                    crc = crc32c(array, crc)
+                    yield array
+        except OSError as exc:
+            raise SourceError(f"{path} cannot be read: {exc.strerror}") from exc
         if mask(crc) != part.masked_crc:
             raise SourceError(f"{path}: the bytes of {name} do not match their checksum; fetch the file again")
 

@@ -34,10 +34,9 @@ class Checkpoint(Mapping[str, Tensor]):
     """
 
     def __init__(self, name_or_path: str | Path, options: Mapping[str, Any] | None = None) -> None:
-        hub = {key: value for key, value in (options or {}).items() if key in _HUB_OPTIONS and value is not None}
         self._file_of_key: dict[str, Path] = {}
         self._pickled: dict[Path, dict[str, Tensor]] = {}
-        for path in _weight_files(str(name_or_path), hub):
+        for path in _weight_files(str(name_or_path), options or {}):
             for key in self._keys_of(path):
                 self._file_of_key[key] = path
         if not self._file_of_key:
@@ -75,15 +74,23 @@ class Checkpoint(Mapping[str, Tensor]):
 
 def _weight_files(name_or_path: str, hub: Mapping[str, Any]) -> list[Path]:
     for name in _WHOLE:
-        if (path := _find(name_or_path, name, hub)) is not None:
+        if (path := find_file(name_or_path, name, hub)) is not None:
             return [path]
-        if (index := _find(name_or_path, f"{name}.index.json", hub)) is not None:
+        if (index := find_file(name_or_path, f"{name}.index.json", hub)) is not None:
             shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            return [path for shard in shards if (path := _find(name_or_path, shard, hub)) is not None]
+            return [path for shard in shards if (path := find_file(name_or_path, shard, hub)) is not None]
     return []
 
 
-def _find(name_or_path: str, filename: str, hub: Mapping[str, Any]) -> Path | None:
+def find_file(name_or_path: str, filename: str, options: Mapping[str, Any]) -> Path | None:
+    """A file of a model, in its folder or on the Hub (as far as `options` allow); None if there is none.
+
+    Args:
+        name_or_path: A folder, or the name of a model on the Hub.
+        filename: Name of the file.
+        options: Those `from_pretrained` takes; only the ones that say where to look are used.
+    """
+    hub = {key: value for key, value in options.items() if key in _HUB_OPTIONS and value is not None}
     if Path(name_or_path).is_dir():
         path = Path(name_or_path, hub.get("subfolder") or "", filename)
         return path if path.is_file() else None

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from realm.errors import ModelError
-from realm.models.checkpoints import Checkpoint
+from realm.models.checkpoints import Checkpoint, find_file
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.reader import RealmReader, RealmReaderOutput
@@ -157,8 +157,8 @@ class RealmForOpenQA(RealmPreTrainedModel):
         """Load a model; `block_emb` comes from its own file, or else from inside the checkpoint."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # a pair with `output_loading_info=True`
-        beside = Path(pretrained_model_name_or_path) / BLOCK_EMB_FILE
-        if beside.is_file():
+        beside = find_file(os.fspath(pretrained_model_name_or_path), BLOCK_EMB_FILE, kwargs)
+        if beside is not None:
             with safe_open(beside, framework="pt") as file:
                 model._take_block_emb(file.get_tensor("block_emb"))
         else:
@@ -223,9 +223,9 @@ class RealmForOpenQA(RealmPreTrainedModel):
         inputs = {key: torch.tensor(value) for key, value in concat.items()}
         if answers is None:
             return Reading(inputs, body_mask(concat), None, None, None)
-        has_answers = torch.tensor(retriever.answers_in(bodies, answers), device=relevance.device)
-        _, starts, ends = retriever.block_has_answer(concat, answers)
-        return Reading(inputs, body_mask(concat), torch.tensor(starts), torch.tensor(ends), has_answers)
+        has_answers, starts, ends = retriever.find_answers(bodies, answers, len(question) + 2)
+        places = (torch.tensor(positions[:blocks]) for positions in (starts, ends))
+        return Reading(inputs, body_mask(concat), *places, torch.tensor(has_answers, device=relevance.device))
 
     def _read(self, reading: Reading, relevance: Tensor, one_question: bool) -> RealmReaderOutput:
         batched = reading.to(self.reader.device)

@@ -85,8 +85,7 @@ class RealmRetriever:
         encoded.convert_to_tensors(return_tensors)
         if answer_ids is None:
             return RetrievedBlocks(None, None, None, encoded)
-        places = answer_places(bodies, plain_answers(answer_ids))
-        return RetrievedBlocks(*_pad_places(places, [len(question) + 2] * len(bodies)), encoded)
+        return RetrievedBlocks(*self.find_answers(bodies, answer_ids, len(question) + 2), encoded)
 
     def block_has_answer(
         self, concat_inputs: BatchEncoding, answer_ids: Any
@@ -172,9 +171,15 @@ class RealmRetriever:
         }
         return BatchEncoding({key: value.tolist() for key, value in columns.items()})
 
-    def answers_in(self, bodies: Sequence[NDArray[np.int32]], answer_ids: Any) -> list[bool]:
-        """Whether each block's pieces hold an answer."""
-        return [bool(found) for found in answer_places(bodies, plain_answers(answer_ids))]
+    def find_answers(
+        self, bodies: Sequence[NDArray[np.int32]], answer_ids: Any, first: int
+    ) -> tuple[list[bool], list[list[int]], list[list[int]]]:
+        """Whether and where answers stand in blocks' pieces, which begin at position `first` of a row.
+
+        Returns:
+            As `block_has_answer`.
+        """
+        return _pad_places(answer_places(bodies, plain_answers(answer_ids)), [first] * len(bodies))
 
     @classmethod
     def from_pretrained(

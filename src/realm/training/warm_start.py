@@ -112,7 +112,8 @@ def mean_pooling_layer(layer: RealmLayer) -> None:
 def principal_projection(embedder: RealmEmbedder, means: Tensor, score_scale: float) -> None:
     """Set pooler and projection to the leading principal components of mean-pooled states.
 
-    Afterwards question . block is about `score_scale` times their cosine similarity.
+    Afterwards question . block is about `score_scale` times the cosine similarity of their mean-pooled states,
+    measured from the centre of the sample.
 
     Args:
         embedder: Its last layer is a `mean_pooling_layer`.
