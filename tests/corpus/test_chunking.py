@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
-from realm.corpus.pieces import TokenizersPieces
 from realm.records import Document
+from realm.text.pieces import PieceTokenizer
 from realm.text.sentences import sentence_spans
 
 SIGNS = [
@@ -39,7 +39,7 @@ TEXTS = st.lists(WORDS | st.sampled_from(SIGNS) | st.text(max_size=4), max_size=
 )
 
 
-def chunk(document: Document, pieces: TokenizersPieces, max_pieces: int = 288) -> ChunkedDocument:
+def chunk(document: Document, pieces: PieceTokenizer, max_pieces: int = 288) -> ChunkedDocument:
     (chunked,) = chunk_documents([document], pieces, max_pieces=max_pieces)
     return chunked
 
@@ -50,7 +50,7 @@ def chunk(document: Document, pieces: TokenizersPieces, max_pieces: int = 288) -
 def test_blocks_rebuild_the_document_and_fit_and_hold_the_pieces_of_their_text(
     name: str, request: pytest.FixtureRequest, text: str, title: str, max_pieces: int
 ) -> None:
-    pieces: TokenizersPieces = request.getfixturevalue(name)
+    pieces: PieceTokenizer = request.getfixturevalue(name)
     chunked = chunk(Document("d", title, text), pieces, max_pieces)
     end = 0
     for block in chunked.blocks:
@@ -68,7 +68,7 @@ def test_blocks_rebuild_the_document_and_fit_and_hold_the_pieces_of_their_text(
 @settings(max_examples=30)
 @given(text=TEXTS, max_pieces=st.integers(16, 60))
 def test_blocks_are_packed_greedily_with_whole_sentences(
-    small_pieces: TokenizersPieces, text: str, max_pieces: int
+    small_pieces: PieceTokenizer, text: str, max_pieces: int
 ) -> None:
     blocks = chunk(Document("d", "", text), small_pieces, max_pieces).blocks
     budget = max_pieces - 3
@@ -88,7 +88,7 @@ def test_blocks_are_packed_greedily_with_whole_sentences(
             assert len(block.token_ids) + counts[sentence] > budget
 
 
-def test_sentences_fill_a_block_to_the_last_piece(small_pieces: TokenizersPieces) -> None:
+def test_sentences_fill_a_block_to_the_last_piece(small_pieces: PieceTokenizer) -> None:
     # "the river flows ." is four pieces; with three special ones and one of the title, three fit 16.
     text = "The river flows. The river flows.\nThe river flows. The river flows."
     blocks = chunk(Document("d", "sea", text), small_pieces, 16).blocks
@@ -101,7 +101,7 @@ def test_sentences_fill_a_block_to_the_last_piece(small_pieces: TokenizersPieces
 
 
 def test_long_sentence_is_cut_between_words_and_its_rest_shares_a_block(
-    small_pieces: TokenizersPieces,
+    small_pieces: PieceTokenizer,
 ) -> None:
     text = "To the sea. " + "The river " * 10 + "flows. In the sea."
     blocks = chunk(Document("d", "", text), small_pieces, 16).blocks
@@ -112,7 +112,7 @@ def test_long_sentence_is_cut_between_words_and_its_rest_shares_a_block(
     ]
 
 
-def test_monstrous_word_is_cut_between_characters(small_pieces: TokenizersPieces) -> None:
+def test_monstrous_word_is_cut_between_characters(small_pieces: PieceTokenizer) -> None:
     text = "the " + "ab.東é" * 40 + " sea"
     blocks = chunk(Document("d", "", text), small_pieces, 16).blocks
     assert "".join(block.text for block in blocks).replace(" ", "") == text.replace(" ", "")
@@ -120,33 +120,33 @@ def test_monstrous_word_is_cut_between_characters(small_pieces: TokenizersPieces
     assert blocks[-1].text.endswith(" sea")
 
 
-def test_spelled_out_special_tokens_are_text(pieces: TokenizersPieces) -> None:
+def test_spelled_out_special_tokens_are_text(pieces: PieceTokenizer) -> None:
     (block,) = chunk(Document("d", "[CLS]", "the [SEP] sea [MASK]"), pieces).blocks
     (plain,) = chunk(Document("d", "", "the [ SEP ] sea [ MASK ]"), pieces).blocks
     assert block.token_ids == plain.token_ids
 
 
-def test_title_takes_at_most_half_of_the_room(small_pieces: TokenizersPieces) -> None:
+def test_title_takes_at_most_half_of_the_room(small_pieces: PieceTokenizer) -> None:
     chunked = chunk(Document("d", "sea " * 50, "The river flows. " * 10), small_pieces, 19)
     assert len(chunked.title_ids) == 8
     assert [len(block.token_ids) for block in chunked.blocks] == [8] * 5
 
 
-def test_document_of_white_space_has_no_blocks(small_pieces: TokenizersPieces) -> None:
+def test_document_of_white_space_has_no_blocks(small_pieces: PieceTokenizer) -> None:
     assert chunk(Document("d", "title", " \n"), small_pieces).blocks == ()
 
 
 @given(st.lists(TEXTS, max_size=6), st.integers(1, 7))
 @settings(max_examples=20)
 def test_documents_are_cut_alike_alone_and_in_any_batch(
-    small_pieces: TokenizersPieces, texts: list[str], batch_documents: int
+    small_pieces: PieceTokenizer, texts: list[str], batch_documents: int
 ) -> None:
     documents = [Document(str(place), "the sea", text) for place, text in enumerate(texts)]
     together = list(chunk_documents(documents, small_pieces, max_pieces=20, batch_documents=batch_documents))
     assert together == [chunk(document, small_pieces, 20) for document in documents]
 
 
-def test_documents_are_read_no_further_than_asked(small_pieces: TokenizersPieces) -> None:
+def test_documents_are_read_no_further_than_asked(small_pieces: PieceTokenizer) -> None:
     read = []
 
     def documents() -> object:
@@ -158,7 +158,7 @@ def test_documents_are_read_no_further_than_asked(small_pieces: TokenizersPieces
     assert len(read) == 4
 
 
-def test_block_ids_tell_documents_contents_and_places_apart(small_pieces: TokenizersPieces) -> None:
+def test_block_ids_tell_documents_contents_and_places_apart(small_pieces: PieceTokenizer) -> None:
     document = Document("d", "", "The river flows. " * 8)
     others = [
         replace(document, id="e"),
@@ -187,6 +187,6 @@ def test_document_hash_changes_with_what_a_document_says_and_nothing_else() -> N
     assert len({document_hash(other) for other in [document, *changed]}) == 5
 
 
-def test_room_below_sixteen_pieces_is_refused(small_pieces: TokenizersPieces) -> None:
+def test_room_below_sixteen_pieces_is_refused(small_pieces: PieceTokenizer) -> None:
     with pytest.raises(ValueError, match="max_pieces is 15"):
         next(chunk_documents([], small_pieces, max_pieces=15))

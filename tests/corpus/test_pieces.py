@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from realm.corpus.pieces import WORD, TokenizersPieces, WordPieces, count, ids
+from realm.corpus.pieces import WORD, WordPieces, count, ids
 from realm.errors import ModelError
+from realm.text.pieces import Pieces, PieceTokenizer
 
 SPACES = "\n\t\r\u000b\u000c\u001c\u001f\u0085\u00a0\u1680\u2003\u2028\u2029\u202f\u3000\u200b\u180e\ufeff"
 ALPHABET = SPACES + "abT .,'-[]$\u0301東é½İΣ"
@@ -19,7 +20,7 @@ TEXTS = st.text(alphabet=ALPHABET) | st.text()
 @settings(max_examples=60)
 @pytest.mark.parametrize("name", ["small_pieces", "real_pieces"])
 def test_pieces_of_a_text_are_those_of_its_words_in_a_row(name: str, request: pytest.FixtureRequest, text: str) -> None:
-    pieces: TokenizersPieces = request.getfixturevalue(name)
+    pieces: PieceTokenizer = request.getfixturevalue(name)
     (found,) = WordPieces(pieces).of_texts([text])
     assert list(ids(found)) == pieces.encode_batch([text])[0][0]
     assert count(found) == len(ids(found))
@@ -35,16 +36,16 @@ def test_words_join_to_the_text_without_its_white_space(text: str) -> None:
 class Counting:
     """A tokenizer that notes the words it is shown."""
 
-    def __init__(self, pieces: TokenizersPieces) -> None:
+    def __init__(self, pieces: PieceTokenizer) -> None:
         self.pieces = pieces
         self.seen: list[str] = []
 
-    def encode_batch(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    def encode_batch(self, texts: list[str]) -> list[Pieces]:
         self.seen += [word for text in texts for word in text.split()]
         return self.pieces.encode_batch(texts)
 
 
-def test_each_word_is_tokenised_once(small_pieces: TokenizersPieces) -> None:
+def test_each_word_is_tokenised_once(small_pieces: PieceTokenizer) -> None:
     tokenizer = Counting(small_pieces)
     pieces = WordPieces(tokenizer)
     tokenizer.seen.clear()
@@ -54,7 +55,7 @@ def test_each_word_is_tokenised_once(small_pieces: TokenizersPieces) -> None:
     assert sorted(tokenizer.seen) == sorted({word for text in texts for word in text.split()})
 
 
-def test_memory_is_bounded_and_pieces_stay_right(small_pieces: TokenizersPieces) -> None:
+def test_memory_is_bounded_and_pieces_stay_right(small_pieces: PieceTokenizer) -> None:
     pieces = WordPieces(small_pieces, max_words=20)
     for number in range(50):
         texts = [f"a{number} sea", "the sea", f"b{number} a{number // 2}"]
@@ -65,7 +66,7 @@ def test_memory_is_bounded_and_pieces_stay_right(small_pieces: TokenizersPieces)
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=60), st.integers(5, 20))
 def test_cut_word_has_parts_within_the_limit_that_make_it_up(
-    small_pieces: TokenizersPieces, word: str, max_pieces: int
+    small_pieces: PieceTokenizer, word: str, max_pieces: int
 ) -> None:
     parts = WordPieces(small_pieces).cut(word, max_pieces)
     assert "".join(word[start:end] for start, end, _ in parts) == word
@@ -76,13 +77,13 @@ def test_cut_word_has_parts_within_the_limit_that_make_it_up(
 
 def test_settings_of_the_tokenizer_that_was_handed_in_neither_matter_nor_change(small_tokenizer: Tokenizer) -> None:
     before = small_tokenizer.to_str()
-    pieces = TokenizersPieces(small_tokenizer)
+    pieces = PieceTokenizer(small_tokenizer)
     assert len(pieces.encode_batch(["the sea " * 10])[0][0]) == 20
     assert len(small_tokenizer.encode("the sea " * 10).ids) == 8
     assert small_tokenizer.to_str() == before
 
 
-def test_monstrous_word_takes_linear_time_and_is_not_kept(small_pieces: TokenizersPieces) -> None:
+def test_monstrous_word_takes_linear_time_and_is_not_kept(small_pieces: PieceTokenizer) -> None:
     tokenizer = Counting(small_pieces)
     pieces = WordPieces(tokenizer)
     word = "ab.東é" * 4000

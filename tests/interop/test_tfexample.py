@@ -141,7 +141,8 @@ def test_any_bytes_parse_or_are_an_error_of_ours(data: bytes) -> None:
     [
         (b"\x08\x01", "number where Features"),
         (example(field(1, field(1, b"\xff\xfe"))), "not UTF-8"),
-        (example(int_entry(b"a", b"\x0a\x02\x80\x80")), "ends inside a number"),
+        (example(int_entry(b"a", b"\x0a\x02\x80\x80")), "end inside a number"),
+        (serialise_example({"a": [1] * 99})[:-1] + b"\x80", "ends inside a number"),
         (
             example(field(1, field(1, b"f") + field(2, field(2, b"\x0a\x03abc")))),
             "3 bytes, expected a multiple of 4",

@@ -13,12 +13,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from realm.errors import ModelError
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 # BERT's normaliser deletes control characters, form feeds among them, and so joins what stood on both sides
 # of one: they are white space to Python, but no word borders here.
@@ -34,31 +31,11 @@ _CHARACTERS_PER_PIECE = 8  # how far a cut looks ahead, so that it takes linear 
 
 
 class PieceTokenizer(Protocol):
-    """What the corpus asks of a tokenizer."""
+    """What the corpus asks of a tokenizer; `realm.text.pieces` has one."""
 
     def encode_batch(self, texts: list[str]) -> Sequence[tuple[Sequence[int], Sequence[tuple[int, int]]]]:
         """Ids of every text's pieces, and the characters `[start, end)` of each; no special tokens."""
         ...
-
-
-class TokenizersPieces:
-    """A `PieceTokenizer` over a tokenizer of the `tokenizers` library, which runs a batch on all cores.
-
-    Special tokens spelled out in a document (`[SEP]`) are text like any other: a document cannot write
-    control tokens.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        """Take a copy of `tokenizer`, without padding and truncation; the original stays as it is."""
-        self._tokenizer = type(tokenizer).from_str(tokenizer.to_str())
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self._tokenizer.encode_special_tokens = True
-
-    def encode_batch(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """See `PieceTokenizer.encode_batch`."""
-        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-        return [(encoding.ids, encoding.offsets) for encoding in encodings]
 
 
 class _Known(dict[str, bytes]):

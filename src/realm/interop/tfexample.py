@@ -24,6 +24,8 @@ _BYTES_LIST: Final = 1
 _FLOAT_LIST: Final = 2
 _INT64_LIST: Final = 3
 
+_SHORT_BYTES: Final = 64  # fewer are decoded sooner one by one
+
 
 def parse_example(data: bytes) -> dict[str, Feature]:
     """The features of a serialised tf.Example by name, in the order in which they stand.
@@ -119,12 +121,12 @@ def _int64_list(data: bytes) -> NDArray[np.int64]:
 
 def _packed_varints(data: bytes) -> NDArray[np.int64]:
     """All numbers of a packed field at once: a byte below 128 ends one, its place there gives the shift."""
+    if len(data) < _SHORT_BYTES:
+        return _packed_varints_one_by_one(data)
     raw = np.frombuffer(data, dtype=np.uint8)
     last = np.flatnonzero(raw < 0x80)
-    if len(raw) and (not len(last) or last[-1] != len(raw) - 1):
-        raise SourceError("not a tf.Example: a packed list of integers ends inside a number")
-    if not len(raw):
-        return np.empty(0, dtype=np.int64)
+    if not len(last) or last[-1] != len(raw) - 1:
+        raise SourceError("a packed list of integers ends inside a number")
     first = np.concatenate(([0], last[:-1] + 1))
     widths = last - first + 1
     if widths.max() > 9:  # only negative numbers are so wide, or broken ones; both are rare

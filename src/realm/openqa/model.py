@@ -224,8 +224,8 @@ class RealmForOpenQA(RealmPreTrainedModel):
         if answers is None:
             return Reading(inputs, body_mask(concat), None, None, None)
         has_answers, starts, ends = retriever.find_answers(bodies, answers, len(question) + 2)
-        places = (torch.tensor(positions[:blocks]) for positions in (starts, ends))
-        return Reading(inputs, body_mask(concat), *places, torch.tensor(has_answers, device=relevance.device))
+        first, last = (torch.tensor(positions[:blocks]) for positions in (starts, ends))
+        return Reading(inputs, body_mask(concat), first, last, torch.tensor(has_answers, device=relevance.device))
 
     def _read(self, reading: Reading, relevance: Tensor, one_question: bool) -> RealmReaderOutput:
         batched = reading.to(self.reader.device)

@@ -8,6 +8,6 @@ go out.
          ──> sentences      ──> sentence ranges             (corpus packs them into blocks, ICT draws one)
          ──> salient spans  ──> ranges of names and dates   (pre-training masks them)
 
-Reading order: `tokenization` (RealmTokenizer, RealmTokenizerFast: needs transformers), then `sentences`
-(standard library only, and so cheap to import).
+Reading order: `tokenization` (RealmTokenizer, RealmTokenizerFast: needs transformers), `pieces` (plain word pieces,
+many texts at once: needs tokenizers only), then `sentences` (standard library only, and so cheap to import).
 """
