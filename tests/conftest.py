@@ -14,6 +14,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Networks here are tiny: a second thread only waits, and on a busy machine for a long time.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import jaxtyping
 import numpy as np
