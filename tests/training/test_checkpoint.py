@@ -115,6 +115,7 @@ def test_run_stopped_at_any_moment_of_a_checkpoint_loses_at_most_one_interval(tm
         run = tmp_path / str(moment)
         assert is_stopped(moment, settings, run)
         had = resumed_from(run)
+        assert had >= watch.deeds[:moment].count("save_file") - 1
         # A second stop, in the next checkpoint, must not lose the only one there is.
         is_stopped(5, settings, run)
         assert resumed_from(run) >= had

@@ -150,6 +150,17 @@ def test_other_passage_is_of_the_same_document_and_never_holds_an_answer(trunk: 
     assert found_none  # some passages of a town share a year
 
 
+def test_other_passage_lacks_every_answer_not_only_one(trunk: Path, tmp_path: Path) -> None:
+    asked = example(0, "T", "old mill of the river", "what?", "mill")
+    asked["answers"].append({"text": "river", "answer_start": asked["context"].index("river")})
+    others = [example(n, "T", text, "?", "new") for n, text in enumerate(("new mill", "new river", "new tower"), 1)]
+    write_lines(tmp_path / "r.jsonl", [asked, *others])
+    tokenizer = tokenizer_of(trunk)
+    pool = ReadingPool(["r.jsonl"], tmp_path, tokenizer, 0)
+    found = [pool.other_passage(pool.groups[0][0], random.Random(seed)) for seed in range(20)]
+    assert found == [tokenizer.ids_of("new tower")] * 20
+
+
 def test_document_of_one_passage_has_no_other_passage(trunk: Path, tmp_path: Path) -> None:
     write_lines(
         tmp_path / "r.jsonl", [example(0, "T", "old mill", "what?", "mill"), example(1, "U", "new", "?", "new")]

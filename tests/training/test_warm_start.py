@@ -15,6 +15,7 @@ from transformers import BertModel
 
 from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
+from realm.models.embedder import RealmEmbedder
 from realm.models.trunk import RealmBertModel
 from realm.training.warm_start import (
     config_from_bert,
@@ -23,6 +24,7 @@ from realm.training.warm_start import (
     identity_layer,
     load_trunk,
     mean_pooling_layer,
+    principal_projection,
 )
 
 
@@ -112,6 +114,24 @@ def test_mean_pooling_layer_points_every_position_to_the_mean(trunk: Path) -> No
     for before, after in zip(below.split(pieces), top.split(pieces), strict=True):
         mean = nn.functional.layer_norm(before.mean(0), (HIDDEN,))
         assert nn.functional.cosine_similarity(after, mean[None]).min() > 0.98
+
+
+def test_projection_measures_angles_from_the_centre_of_the_sample(trunk: Path) -> None:
+    embedder = RealmEmbedder(config_from_bert(trunk, 1, retriever_proj_size=HIDDEN))
+    means = 3 * torch.randn(HIDDEN) + torch.randn(200, HIDDEN)
+    principal_projection(embedder, means, score_scale=7.0)
+    unit = nn.functional.normalize(means, dim=-1)
+    pooler = embedder.realm.pooler
+    assert pooler is not None
+    with torch.no_grad():
+        # What the pooling layer hands on: the mean, as long as its layer norm makes it.
+        vectors = embedder.cls(pooler(HIDDEN**0.5 * unit[:, None]))
+    torch.testing.assert_close((vectors * vectors).sum(-1), torch.full((200,), 7.0), rtol=1e-3, atol=0)
+    centred = nn.functional.normalize(unit - unit.mean(0), dim=-1)
+    pairs = torch.triu_indices(200, 200, offset=1)
+    scores, cosines = ((x @ x.T)[pairs[0], pairs[1]] for x in (vectors, centred))
+    assert torch.corrcoef(torch.stack([scores, cosines]))[0, 1] > 0.95
+    assert (scores / 7.0 - cosines).abs().mean() < 0.06
 
 
 def test_freezing_leaves_only_the_upper_layers_to_train(trunk: Path) -> None:
