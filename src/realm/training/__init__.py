@@ -4,5 +4,6 @@
                                                                       │
                                              checkpoints, log, resume ┘
 
-May not know serving or the command line. Reading order: recipe, loop, checkpoint, warm_start, then the jobs.
+May not know serving or the command line. Reading order: recipe, loop, checkpoint, warm_start,
+reading_data, inverse_cloze, then the jobs, and packing.
 """
