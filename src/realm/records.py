@@ -18,7 +18,8 @@ class Document:
     Attributes:
         id: Stable across re-indexing; from the record, or the path relative to the source.
         title: May be empty.
-        text: The whole text, unchanged; all offsets point into it.
+        text: The whole text, unchanged (of HTML and wikitext: the readable text taken from it); all offsets point
+            into it.
         source: Where it came from, for people: a path, with `:line` for files of many records.
         metadata: Further fields of the record, as strings.
     """
@@ -126,6 +127,7 @@ class Answer:
         confidence: Probability of the answer over all readable spans of all blocks read, 0 to 1.
         evidence: Retrieved blocks, best first. The one that answers has `start` and `end`.
         seconds: Time of each stage: embed, search, read.
+        note: Why there is no evidence, where the question is not the reason; empty otherwise.
     """
 
     question: str
@@ -133,3 +135,4 @@ class Answer:
     confidence: float
     evidence: tuple[Evidence, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""

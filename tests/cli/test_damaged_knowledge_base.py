@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +10,16 @@ from command_line import Run
 from test_bad_input import assert_one_line
 from tiny_model import digests, stories, write_jsonl
 
+from realm.openqa import indexing
+from realm.openqa.writer import KnowledgeBaseWriter
+
 RunAll = Callable[..., None]
 COMMANDS: list[tuple[str, ...]] = [
     ("ask", "who wrote it?"),
     ("info",),
     ("info", "--verify", "--json"),
     ("remove", "story/1"),
+    ("compact",),
     ("index",),
 ]
 
@@ -81,19 +84,21 @@ def test_a_store_whose_data_is_gone_is_named(run_all: RunAll, kb: Path) -> None:
 
 
 def test_a_first_run_that_was_killed_is_no_knowledge_base_and_can_be_gone_on_with(
-    realm: Run, kb: Path, model: Path, tmp_path: Path
+    realm: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = json.loads((kb / "kb.json").read_text(encoding="utf-8"))
-    (kb / "pending.json").write_text(json.dumps(values), encoding="utf-8")
-    (kb / "kb.json").unlink()
-    for command in (["ask", "who?"], ["info"], ["remove", "story/1"]):
+    kb, source = tmp_path / "new", write_jsonl(tmp_path / "stories.jsonl", stories(9))
+    monkeypatch.setattr(indexing, "_BLOCKS_PER_STEP", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(KnowledgeBaseWriter, "publish", lambda writer: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            realm("index", source, "--kb", kb, "--model", model)
+    for command in (["ask", "who?"], ["info"], ["remove", "story/1"], ["compact"]):
         before = digests(kb)
         assert_one_line(realm(*command, "--kb", kb), "No knowledge base at", "realm index")
         assert digests(kb) == before
-    source = write_jsonl(tmp_path / "stories.jsonl", stories(9))
     said = realm("index", source, "--kb", kb, "--model", model)
     assert said.code == 0
-    assert "version 1, 1 documents added, 0 updated, 8 unchanged" in said.out
+    assert "version 1, 0 documents added, 0 updated, 9 unchanged" in said.out
     assert realm("ask", "who wrote it?", "--kb", kb).code == 0
 
 

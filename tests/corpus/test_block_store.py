@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pytest
 
+from realm.corpus import lance_table
 from realm.corpus.block_store import BlockStore, StoredBlock
 from realm.corpus.chunking import ChunkedDocument
 from realm.errors import CorruptFileError, KnowledgeBaseError
@@ -91,7 +94,7 @@ def test_appending_no_blocks_makes_no_version(store: BlockStore) -> None:
     assert store.version == version
 
 
-def test_merged_files_hold_the_same_rows_and_old_versions_can_be_dropped(store: BlockStore) -> None:
+def test_merged_files_hold_the_same_rows_and_older_versions_stay(store: BlockStore) -> None:
     documents = [chunked(number, 2) for number in range(8)]
     for document in documents:
         store.append([document])
@@ -99,11 +102,63 @@ def test_merged_files_hold_the_same_rows_and_old_versions_can_be_dropped(store: 
     store.merge_files()
     assert store.take(range(16)) == stored(documents)
     assert BlockStore.open(store.path, old).take(range(16)) == stored(documents)
-    store.drop_old_versions()
-    assert BlockStore.open(store.path, store.version).take(range(16)) == stored(documents)
-    with pytest.raises(KnowledgeBaseError, match=f"version {old} cannot be opened"):
-        BlockStore.open(store.path, old)
-    assert len(list((store.path / "data").iterdir())) == 1
+    assert len([name for name in store.files() if name.startswith("data/")]) == 1
+
+
+def test_files_stay_few_in_a_long_run(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lance_table, "ROWS_PER_MERGE", 16)
+    monkeypatch.setattr(lance_table, "SMALL_FILES", 5)
+    documents = [chunked(number, 1 + number % 3) for number in range(60)]
+    for document in documents:
+        store.append([document])
+        store.merge_small_files()
+        files = [name for name in store.files() if name.startswith("data/")]
+        assert store.small_files() <= 5
+        assert len(files) <= 5 + len(store) // 16 + 1
+    assert store.take(range(len(store))) == stored(documents)
+
+
+def test_a_version_is_exactly_its_files(store: BlockStore) -> None:
+    store.append([chunked(1, 3)])
+    store.append([chunked(2, 2)])
+    version, expected = store.version, store.take(range(5))
+    needed = set(store.files())
+    BlockStore.open(store.path, version).append([chunked(3, 3)])
+    for path in store.path.rglob("*"):
+        if path.is_file() and path.relative_to(store.path).as_posix() not in needed:
+            path.unlink()
+    again = BlockStore.open(store.path, version)
+    assert again.take(range(5)) == expected
+    again.append([chunked(3, 1)])
+    assert BlockStore.open(store.path).take(range(6)) == [*expected, StoredBlock(5, chunked(3, 1).blocks[0], (7, 3))]
+    assert BlockStore.open(store.path, version).take(range(5)) == expected
+
+
+@pytest.mark.parametrize("gone", [[], [0], [11], [0, 1, 2, 5, 9], list(range(12))])
+def test_dropped_rows_are_gone_and_the_others_move_up(store: BlockStore, gone: list[int]) -> None:
+    documents = [chunked(number, 3) for number in range(4)]
+    for document in documents:
+        store.append([document])
+    old = store.version
+    store.drop(np.array(gone, dtype=np.int64))
+    left = [each for each in stored(documents) if each.row not in gone]
+    expected = [dataclasses.replace(each, row=row) for row, each in enumerate(left)]
+    assert store.take(range(len(store))) == expected
+    assert len(store) == 12 - len(gone)
+    assert BlockStore.open(store.path, old).take(range(12)) == stored(documents)
+    assert store.append([chunked(9, 1)]) == [range(len(left), len(left) + 1)]
+
+
+def test_a_version_that_was_deleted_while_it_was_open_is_called_that(store: BlockStore) -> None:
+    store.append([chunked(1, 3)])
+    old = BlockStore.open(store.path)
+    store.drop(np.array([1]))
+    needed = set(store.files())
+    for path in sorted(store.path.rglob("*")):
+        if path.is_file() and path.relative_to(store.path).as_posix() not in needed:
+            path.unlink()
+    with pytest.raises(KnowledgeBaseError, match=r"was dropped by realm compact.*Open the knowledge base again"):
+        old.take([0])
 
 
 @pytest.mark.parametrize("name", ["my kb #1", "100%20?", "bücher", "a'b"])
@@ -160,9 +215,10 @@ def test_lance_is_loaded_at_use_and_prints_nothing(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from realm.corpus.block_store import BlockStore
-assert not {{"lance", "pyarrow", "torch", "numpy"}} & set(sys.modules)
+assert not {{"lance", "pyarrow", "torch"}} & set(sys.modules)
 store = BlockStore.create(Path({str(tmp_path / "blocks.lance")!r}))
 store.merge_files()
+store.files()
 list(store.batches())
 assert not {{"torch", "transformers"}} & set(sys.modules)
 """

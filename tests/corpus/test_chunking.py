@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import random
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_chunking import slow_blocks
 
+from realm.corpus import chunking
 from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
 from realm.records import Document
 from realm.text.pieces import PieceTokenizer
@@ -30,6 +34,13 @@ SIGNS = [
     "İ",
     "ß",
     "ﬁ",
+    "\0",
+    "👩\u200d🚀",
+    "שלום עולם.",
+    "مرحبا",
+    "e\u0301\u0323",
+    "\ufeff",
+    "\u3000",
 ]
 WORDS = st.sampled_from(
     ["The", "river", "flows", "to", "sea", ".", "! ", "U.S.", "don't", "[SEP]", "3.14", "x" * 40, "ab" * 70]
@@ -63,6 +74,37 @@ def test_blocks_rebuild_the_document_and_fit_and_hold_the_pieces_of_their_text(
     assert text[end:].strip() == ""
     title_ids = pieces.encode_batch([title])[0][0]
     assert list(chunked.title_ids) == title_ids[: (max_pieces - 3) // 2]
+
+
+@settings(max_examples=60)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=3), title=TEXTS, max_pieces=st.integers(16, 40))
+def test_blocks_are_those_of_the_slow_way(
+    small_pieces: PieceTokenizer, texts: list[str], title: str, max_pieces: int
+) -> None:
+    documents = [Document(str(place), title, text) for place, text in enumerate(texts)]
+    for chunked in chunk_documents(documents, small_pieces, max_pieces=max_pieces):
+        found = [(block.start, block.end, list(block.token_ids)) for block in chunked.blocks]
+        assert found == slow_blocks(chunked.document, small_pieces, max_pieces)
+
+
+@given(text=TEXTS, max_pieces=st.integers(16, 40), place=st.integers(0, 10_000), characters=st.integers(1, 12))
+@settings(max_examples=40)
+def test_answer_lies_in_a_block_or_in_neighbouring_ones(
+    small_pieces: PieceTokenizer, text: str, max_pieces: int, place: int, characters: int
+) -> None:
+    start = min(place, max(0, len(text) - 1))
+    answer = text[start : start + characters]
+    if answer != answer.strip() or not answer:
+        return
+    blocks = chunk(Document("d", "", text), small_pieces, max_pieces).blocks
+    holding = [number for number, block in enumerate(blocks) if block.start < start + len(answer) and start < block.end]
+    assert blocks[holding[0]].start <= start
+    assert start + len(answer) <= blocks[holding[-1]].end
+    # Every block that is not the last one of its word or sentence is full, so a short answer touches few of them.
+    found = "".join(text[max(start, blocks[n].start) : min(start + len(answer), blocks[n].end)] for n in holding)
+    assert "".join(found.split()) == "".join(answer.split())
+    if len(answer) <= 2:
+        assert len(holding) <= 2
 
 
 @settings(max_examples=30)
@@ -190,3 +232,41 @@ def test_document_hash_changes_with_what_a_document_says_and_nothing_else() -> N
 def test_room_below_sixteen_pieces_is_refused(small_pieces: PieceTokenizer) -> None:
     with pytest.raises(ValueError, match="max_pieces is 15"):
         next(chunk_documents([], small_pieces, max_pieces=15))
+
+
+def corpus(count: int, seed: int = 0) -> list[Document]:
+    """Documents of a few hundred characters, many of their words new."""
+    generator = random.Random(seed)
+    words = ["the", "river", "flows", "Sea.", "don't", "東京", "x" * 40]
+    texts = [
+        " ".join(f"{generator.choice(words)}{generator.choice(['', '.', ' ', str(number)])}" for _ in range(50))
+        for number in range(count)
+    ]
+    return [Document(str(number), f"river {number}", text) for number, text in enumerate(texts)]
+
+
+def test_several_processes_cut_the_same_blocks_in_the_same_order(
+    small_pieces: PieceTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunking, "_CHARACTERS_BEFORE_PROCESSES", 1000)
+    documents = corpus(200)
+    alone = list(chunk_documents(documents, small_pieces, max_pieces=24, batch_documents=7))
+    together = chunk_documents(documents, small_pieces, max_pieces=24, batch_documents=7, processes=2)
+    assert list(together) == alone
+    assert multiprocessing.active_children() == []
+
+
+def test_small_input_starts_no_process(small_pieces: PieceTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("started")
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", refuse)
+    documents = corpus(30)
+    assert [cut.document for cut in chunk_documents(documents, small_pieces, processes=4)] == documents
+    monkeypatch.setattr(chunking, "_CHARACTERS_BEFORE_PROCESSES", sum(len(each.text) for each in documents))
+    assert [cut.document for cut in chunk_documents(documents, small_pieces, processes=4)] == documents
+
+
+def test_less_than_one_process_is_refused(small_pieces: PieceTokenizer) -> None:
+    with pytest.raises(ValueError, match="processes is 0"):
+        next(chunk_documents([], small_pieces, processes=0))

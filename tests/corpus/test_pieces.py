@@ -61,7 +61,7 @@ def test_memory_is_bounded_and_pieces_stay_right(small_pieces: PieceTokenizer) -
         texts = [f"a{number} sea", "the sea", f"b{number} a{number // 2}"]
         found = pieces.of_texts(texts)
         assert [list(ids(each)) for each in found] == [small_pieces.encode_batch([text])[0][0] for text in texts]
-        assert len(pieces._known) <= 20
+        assert len(pieces._codes) <= 20 + 4
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=60), st.integers(5, 20))
@@ -92,8 +92,16 @@ def test_monstrous_word_takes_linear_time_and_is_not_kept(small_pieces: PieceTok
     parts = pieces.cut(word, 280)
     assert "".join(word[start:end] for start, end, _ in parts) == word
     assert sum(map(len, tokenizer.seen)) < 20 * len(word)
-    assert word not in pieces._known
-    assert "sea" in pieces._known
+    assert word not in pieces._codes
+    assert "sea" in pieces._codes
+
+
+def test_pieces_of_monstrous_words_do_not_pile_up(small_pieces: PieceTokenizer) -> None:
+    pieces = WordPieces(small_pieces, max_words=100)
+    for number in range(20):
+        word = f"{number}." * 500
+        assert list(ids(pieces.of_texts([word])[0])) == small_pieces.encode_batch([word])[0][0]
+        assert len(pieces._table) < 2 * 8 * 100 + 2000
 
 
 class Adding:

@@ -1,4 +1,4 @@
-"""Questions and reading examples from JSON lines."""
+"""Questions and reading examples from every layout they come in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from realm.corpus.questions import read_questions, read_reading_examples
+from realm.corpus.questions import (
+    ReferenceQuestion,
+    read_questions,
+    read_reading_examples,
+    read_reference_questions,
+)
 from realm.corpus.skips import SkipReport
 from realm.errors import SourceError
 from realm.records import Question, ReadingExample
@@ -98,7 +103,120 @@ def test_bad_reading_example_is_an_error(tmp_path: Path, record: dict[str, Any],
 def test_missing_foreign_and_empty_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no such file"):
         read_questions(tmp_path / "q.jsonl")
-    with pytest.raises(SourceError, match=r"q\.csv: questions are read from \.jsonl, "):
-        read_questions(write(tmp_path / "q.csv"))
-    with pytest.raises(SourceError, match="no reading examples found"):
-        list(read_reading_examples(write(tmp_path / "q.jsonl")))
+    (tmp_path / "q.txt").write_text("Who wrote Middlemarch?\nGeorge Eliot\n")
+    with pytest.raises(
+        SourceError, match=r"q\.txt: no known layout of questions: it begins with 'Who wrote .*expected JSON"
+    ):
+        read_questions(tmp_path / "q.txt")
+    (tmp_path / "list.json").write_text("[1, 2]")
+    with pytest.raises(SourceError, match=r"list\.json: no known layout"):
+        read_questions(tmp_path / "list.json")
+    (tmp_path / "q.json").write_text('{"version": "1.1",\n "rows": []}')
+    with pytest.raises(SourceError, match='not SQuAD JSON: there is no list "data"'):
+        list(read_questions(tmp_path / "q.json"))
+    (tmp_path / "q.json").write_text('{"data": [\n')
+    with pytest.raises(SourceError, match="broken JSON"):
+        list(read_questions(tmp_path / "q.json"))
+    for name in ("q.jsonl", "q.csv"):
+        with pytest.raises(SourceError, match="no reading examples found"):
+            list(read_reading_examples(write(tmp_path / name)))
+
+
+def test_nq_open_drqa_and_beir_lines_are_questions(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "nq.jsonl",
+        {"question": "who", "answer": ["a", "b"]},
+        {"question": "when", "answer": "14\\d\\d"},
+        {"_id": 7, "text": "0-dimensional biomaterials", "metadata": {}},
+    )
+    assert list(read_questions(path)) == [
+        Question("nq.jsonl:1", "who", ("a", "b")),
+        Question("nq.jsonl:2", "when", ("14\\d\\d",)),
+        Question("7", "0-dimensional biomaterials"),
+    ]
+    assert [q.answer_type for q in read_questions(path, answer_type="regex")] == ["regex"] * 2 + ["string"]
+
+
+def test_reading_examples_are_questions_that_know_their_passage(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "r.jsonl", {**READING, "answers": [{"text": "Evans", "answer_start": 999}]}, {**READING, "id": "s"}
+    )
+    assert list(read_reference_questions(path)) == [
+        ReferenceQuestion(Question("r", "Who?", ("Evans",)), CONTEXT),
+        ReferenceQuestion(Question("s", "Who?", ("",)), CONTEXT),  # nothing is right
+    ]
+
+
+def squad(*qas: Any, context: Any = CONTEXT) -> str:
+    return json.dumps(
+        {"version": "v2.0", "data": [{"title": "T", "paragraphs": [{"context": context, "qas": list(qas)}]}]}
+    )
+
+
+EVANS = {"text": "Evans", "answer_start": 9}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_squad_json_gives_questions_and_reading_examples(tmp_path: Path, indent: int | None) -> None:
+    asked = {"id": "a", "question": "Who?", "answers": [EVANS, EVANS]}
+    impossible = {"id": "b", "question": "Why?", "answers": [], "is_impossible": True, "plausible_answers": [EVANS]}
+    path = tmp_path / "dev.json"
+    path.write_text(json.dumps(json.loads(squad(asked, impossible)), indent=indent))
+    first, second = Question("a", "Who?", ("Evans", "Evans")), Question("b", "Why?")
+    assert list(read_reading_examples(path)) == [
+        ReadingExample(first, "T", CONTEXT, (9, 9)),
+        ReadingExample(second, "T", CONTEXT, ()),
+    ]
+    assert [r.question.answers for r in read_reference_questions(path)] == [("Evans", "Evans"), ("",)]
+
+
+def test_bad_parts_of_squad_json_are_named_by_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "dev.json"
+    path.write_text(squad({"id": "a", "question": "Who?", "answers": [EVANS]}, {"id": "b"}, 3))
+    with pytest.raises(SourceError, match=r'dev\.json:data\[0\]\.paragraphs\[0\]\.qas\[1\]: "answers" must be a list'):
+        list(read_questions(path))
+    report = SkipReport()
+    assert [q.id for q in read_questions(path, skip_bad=True, report=report)] == ["a"]
+    assert report.reasons == {"bad_answers": 1, "bad_squad": 1}
+    path.write_text('{"data": [{"paragraphs": 4}]}')
+    with pytest.raises(SourceError, match=r'dev\.json:data\[0\]: "paragraphs" is a number; it must be a list'):
+        list(read_questions(path))
+
+
+@pytest.mark.parametrize("header", ["", "question\tanswers\n"])
+def test_dpr_tables_are_questions(tmp_path: Path, header: str) -> None:
+    rows = """who sings\t['Linda Davis']\nwhose\t"[""St. John's"", 'b']"\nwhat\t["x", "y"]\n"""
+    path = tmp_path / "nq-test.qa.csv"
+    path.write_text("\ufeff" + header + rows, encoding="utf-8")
+    first = 2 if header else 1
+    assert list(read_questions(path)) == [
+        Question(f"nq-test.qa.csv:{first}", "who sings", ("Linda Davis",)),
+        Question(f"nq-test.qa.csv:{first + 1}", "whose", ("St. John's", "b")),
+        Question(f"nq-test.qa.csv:{first + 2}", "what", ("x", "y")),
+    ]
+
+
+def test_comma_separated_and_compressed_tables_are_questions(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv.gz"
+    path.write_bytes(gzip.compress(b"""who,"['a', 'b']"\n"where, then",['c']\n"""))
+    assert [(q.text, q.answers) for q in read_questions(path)] == [("who", ("a", "b")), ("where, then", ("c",))]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("why\t[1]", "the answers '[1]' are no list of strings"),
+        ("why\tx", "the answers 'x' are no list of strings"),
+        ("why", "1 columns; there must be two"),
+        ("\t['a']", '"question" is empty'),
+    ],
+)
+def test_bad_row_of_a_table_is_an_error_or_is_counted(tmp_path: Path, row: str, problem: str) -> None:
+    path = tmp_path / "q.tsv"
+    path.write_text(f"who\t['a']\n{row}\nwhen\t['b']\n")
+    with pytest.raises(SourceError) as caught:
+        list(read_questions(path))
+    assert str(caught.value).startswith(f"{path}:2: {problem}")
+    report = SkipReport()
+    assert [q.text for q in read_questions(path, skip_bad=True, report=report)] == ["who", "when"]
+    assert report.total == 1

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
+from typing import Any
 
-import pyarrow
 import pytest
+from formats import RECORD_SUFFIXES, RECORDS, WHOLE_FILE_SUFFIXES, compressed, file_of_records, whole_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import realm.corpus.lines
-import realm.corpus.readers
 from realm.corpus.readers import read_documents
 from realm.corpus.skips import SkipReport
 from realm.errors import SourceError
 from realm.records import Document
 
 GOOD = b'{"id": "good", "text": "A good one."}\n'
-
-
-def compressed(data: bytes, suffix: str) -> bytes:
-    if suffix.endswith(".gz"):
-        return gzip.compress(data)
-    if suffix.endswith(".zst"):
-        found: bytes = pyarrow.compress(data, codec="zstd", asbytes=True)
-        return found
-    return data
 
 
 def read(*sources: Path) -> list[Document]:
@@ -72,11 +62,11 @@ def test_texts_come_back_unchanged(texts: list[str], tmp_path_factory: pytest.Te
     path = folder / "docs.jsonl.zst"
     data = "\n".join(json.dumps({"text": text}) for text in texts).encode()
     path.write_bytes(compressed(data, path.name))
-    for place, text in enumerate(texts):
-        (folder / f"{place}.txt").write_bytes(text.encode())
+    # A file begins with a byte order mark or it does not; the mark is not text. Nor is a zero, but in JSON.
+    expected = {f"{place}.txt": text.removeprefix("\ufeff").replace("\0", "0") for place, text in enumerate(texts)}
+    for name, text in expected.items():
+        (folder / name).write_bytes(text.encode())
     assert [document.text for document in read(path)] == texts
-    # A file begins with a byte order mark or it does not; the mark is not text.
-    expected = {f"{place}.txt": text.removeprefix("\ufeff") for place, text in enumerate(texts)}
     found = {document.id: document.text for document in read(folder) if document.id.endswith(".txt")}
     assert {key: text for key, text in expected.items() if text.strip()}.items() <= found.items()
 
@@ -133,7 +123,8 @@ BAD_LINES = [
     (b'{"text": "a", "id": true}', "bad_id", '"id" is true or false; it must be a string or a whole number'),
     (b'{"text": "a", "id": " "}', "bad_id", '"id" is empty; it must hold text'),
     (b'{"text": "a", "by": "\\ud800"}', "bad_metadata", '"by" has half of a surrogate pair at character 0'),
-    (b'{"text": "a", "id": "good"}', "duplicate_id", 'the id "good" stands for an earlier record already'),
+    (b'{"text": "a", "id": "good"}', "duplicate_id", 'the id "good" is already that of '),
+    (b'{"text": "a", "id": "x\0"}', "not_text", "byte 0 at offset 60 of the file, as in UTF-16"),
 ]
 
 
@@ -173,18 +164,90 @@ def test_broken_stream_is_an_error_or_is_counted(tmp_path: Path, suffix: str, da
     assert report.reasons["broken_stream"] or damage == "flipped"
 
 
-def test_same_id_in_two_sources_is_an_error(tmp_path: Path) -> None:
-    for name in ("a.jsonl", "b.jsonl"):
+@pytest.mark.parametrize("suffix", RECORD_SUFFIXES)
+def test_records_of_every_kind_of_file_become_the_same_documents(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"docs{suffix.upper()}"
+    path.write_bytes(file_of_records(suffix))
+    found = [
+        {"id": document.id, "title": document.title, "text": document.text, **document.metadata}
+        for document in read(path)
+    ]
+    assert found == RECORDS
+
+
+@pytest.mark.parametrize("suffix", RECORD_SUFFIXES)
+def test_records_without_id_are_named_by_file_and_place(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "deep").mkdir()
+    path = tmp_path / f"deep/docs{suffix}"
+    path.write_bytes(file_of_records(suffix, [{"text": "One."}, {"text": "Two."}]))
+    first = 2 if suffix.startswith((".csv", ".tsv")) else 1
+    assert [(document.id, document.source) for document in read(tmp_path)] == [
+        (f"deep/docs{suffix}:{place}", f"{path}:{place}") for place in (first, first + 1)
+    ]
+
+
+@pytest.mark.parametrize("suffix", WHOLE_FILE_SUFFIXES)
+def test_whole_file_of_every_kind_becomes_one_document(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"my-file.v2{suffix}"
+    path.write_bytes(whole_file(suffix, "Eins.\n\n  Zwei & <drei>."))
+    title = "T" if suffix.startswith(".htm") else "my file.v2"
+    assert read(path) == [Document(path.name, title, "Eins.\n\n  Zwei & <drei>.", str(path))]
+
+
+@pytest.mark.parametrize("names", [("a.jsonl", "b.jsonl"), ("a/same.txt", "b/same.txt")])
+def test_same_id_in_two_sources_is_an_error_that_names_both_places(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(GOOD)
-    with pytest.raises(SourceError, match=r'b\.jsonl:1: the id "good"'):
-        read(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    sources = [tmp_path / name for name in names]
+    line = ":1" if "jsonl" in names[0] else ""
+    id = "good" if line else "same.txt"
+    expected = f'{sources[1]}{line}: the id "{id}" is already that of {sources[0]}{line}; ids must be unique'
+    with pytest.raises(SourceError) as caught:
+        read(*sources)
+    assert str(caught.value) == expected
+    report = SkipReport()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/c.txt").write_text("More.")
+    (tmp_path / "more" / Path(names[1]).name).write_bytes(GOOD)
+    kept = list(read_documents([sources[0], tmp_path / "more"], skip_bad=True, report=report))
+    assert [document.id for document in kept] == [id, "c.txt"]
+    assert report.reasons == {"duplicate_id": 1}
+
+
+def test_file_that_cannot_be_opened_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("Text.")
+    (tmp_path / "b.jsonl").write_bytes(GOOD)
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == "a.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SourceError, match=r"a\.txt: cannot be opened: Permission denied$"):
+        read(tmp_path)
+    report = SkipReport()
+    assert [document.id for document in read_documents([tmp_path], skip_bad=True, report=report)] == ["good"]
+    assert report.reasons == {"unreadable": 1}
+
+
+def test_error_message_is_one_line_whatever_the_input_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "a\nb\x1b.jsonl"
+    path.write_text(json.dumps({"id": "x\ny" * 99, "text": "a"}) + "\n" + json.dumps({"id": "x\ny" * 99, "text": "b"}))
+    with pytest.raises(SourceError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert message.startswith(str(tmp_path / r"a\nb\x1b.jsonl:2: the id \"x\nyx\ny".replace('\\"', '"')))
+    assert len(message) < 500
 
 
 def test_record_over_the_limit_is_refused_and_the_next_one_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (realm.corpus.lines, realm.corpus.readers):
-        monkeypatch.setattr(module, "MAX_RECORD_BYTES", 1 << 20)
+    monkeypatch.setattr(realm.corpus.lines, "MAX_RECORD_BYTES", 1 << 20)
     fits = b'{"text": "%s"}' % (b"a" * ((1 << 20) - 12))
     assert len(fits) == 1 << 20
     path = tmp_path / "docs.jsonl.zst"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import unicodedata
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.evaluation.exact_match import exact_match, normalize_answer, token_f1
+from realm.evaluation.exact_match import compare, exact_match, normalize_answer, squad_exact_match, token_f1
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,41 @@ def test_f1_is_the_best_over_references_of_paired_words(prediction: str, referen
     expected = max(f1_by_pairing(prediction, reference) for reference in references)
     assert token_f1(prediction, references) == pytest.approx(expected)
     assert (token_f1(prediction, references) == 1.0) >= exact_match(prediction, references)
+
+
+def official_squad(prediction: str, reference: str) -> tuple[bool, float]:
+    """Equality and F1 as SQuAD's paper defines them, letter by letter and word by word."""
+
+    def words(text: str) -> list[str]:
+        kept = "".join(letter for letter in text.lower() if letter not in set(string.punctuation))
+        split = re.split(r"(\w+)", kept)
+        return "".join(" " if part in ("a", "an", "the") else part for part in split).split()
+
+    ours, theirs = words(prediction), words(reference)
+    shared = sum(min(ours.count(word), theirs.count(word)) for word in set(ours))
+    f1 = 2 * shared / (len(ours) + len(theirs)) if ours or theirs else 1.0
+    return ours == theirs, f1
+
+
+TEXTS = st.one_of(PHRASES, st.text(alphabet="aAnthe é\u0300.,-_$1 \t東", max_size=12))
+
+
+@given(TEXTS, st.lists(TEXTS, max_size=3))
+def test_squad_scores_are_those_of_its_definition(prediction: str, references: list[str]) -> None:
+    expected = [official_squad(prediction, reference) for reference in references]
+    assert squad_exact_match(prediction, references) == any(same for same, _ in expected)
+    assert token_f1(prediction, references) == pytest.approx(max((f1 for _, f1 in expected), default=0.0))
+
+
+@given(TEXTS, st.lists(TEXTS, max_size=3))
+def test_comparison_is_each_score_alone_and_exact_match_is_never_above_f1(
+    prediction: str, references: list[str]
+) -> None:
+    found = compare(prediction, references)
+    assert found.exact == exact_match(prediction, references)
+    assert found.squad_exact <= found.f1 <= 1
+
+
+def test_orqa_tells_composed_and_decomposed_letters_the_same_and_squad_does_not() -> None:
+    assert compare("Montre\u0301al", ["Montréal"]) == (True, False, 0.0)
+    assert compare("Montréal", ["Montréal"]) == (True, True, 1.0)

@@ -1,130 +1,130 @@
-"""The contract of every index, checked against brute force: here for the exact one."""
+"""Exact search keeps the contract with and without codes, and gives the same to the bit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+import torch
+from index_contract import IndexContract, make_store
 
 import realm.index.exact
+import realm.index.scans
+import realm.index.shortlist
 from realm.errors import KnowledgeBaseError
+from realm.index.codes import CodeStore, build_codes
 from realm.index.exact import ExactIndex
-from realm.index.protocol import Hits, Index
-from realm.index.vectors import VectorStore, VectorWriter
-
-# Products and sums of small whole numbers are exact, so equal scores are equal in every order of summing.
-WHOLE = st.integers(-3, 3).map(float)
+from realm.index.protocol import Index
+from realm.index.vectors import VectorStore
 
 
-def make_store(folder: Path, vectors: np.ndarray, rows_per_segment: int = 1 << 20) -> VectorStore:
-    with VectorWriter(folder, vectors.shape[1], rows_per_segment=rows_per_segment) as writer:
-        writer.append(vectors)
-        return VectorStore(folder, writer.publish(), vectors.shape[1])
+def with_codes(store: VectorStore, gone: np.ndarray | None, folder: Path) -> ExactIndex:
+    codes = CodeStore(folder, build_codes(store, folder), store.dim)
+    return ExactIndex(store, gone, codes)
 
 
-def brute_force(
-    vectors: np.ndarray, gone: set[int], queries: np.ndarray, k: int
-) -> tuple[list[list[int]], list[list[float]]]:
-    """Every score of every live row, sorted."""
-    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
-    live = [row for row in range(len(vectors)) if row not in gone]
-    rows = [sorted(live, key=lambda row: (-line[row], row))[:k] for line in scores]
-    return rows, [[line[row] for row in best] for best, line in zip(rows, scores, strict=True)]
+class TestVectors(IndexContract):
+    def make(self, store: VectorStore, gone: np.ndarray, folder: Path) -> Index:
+        return ExactIndex(store, gone)
 
 
-@settings(max_examples=40)
-@given(data=st.data())
-def test_hits_are_those_of_brute_force(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    rows, dim, count = (data.draw(st.integers(low, high)) for low, high in ((0, 40), (1, 4), (0, 5)))
-    vectors = data.draw(arrays(np.float32, (rows, dim), elements=WHOLE))
-    queries = data.draw(arrays(np.float32, (count, dim), elements=WHOLE))
-    gone = data.draw(st.sets(st.integers(0, max(rows - 1, 0))))
-    k = data.draw(st.sampled_from([1, 2, 5, 5000]))
-    store = make_store(tmp_path_factory.mktemp("vectors"), vectors, data.draw(st.sampled_from([3, 16, 100])))
-    index: Index = ExactIndex(store, np.array(sorted(gone), dtype=np.int64))
-    with pytest.MonkeyPatch.context() as patch:
-        # A few rows at a time, as in a large store.
-        patch.setattr(realm.index.exact, "_MIN_CHUNK_ROWS", data.draw(st.integers(1, 9)))
-        patch.setattr(realm.index.exact, "_CHUNK_NUMBERS", 1)
-        hits = index.search(queries, k)
-    expected_rows, expected_scores = brute_force(vectors, gone, queries, k)
-    assert hits.rows.shape == hits.scores.shape == (count, min(k, rows - len(gone & set(range(rows)))))
-    assert hits.rows.tolist() == expected_rows
-    assert hits.scores.tolist() == expected_scores
-    assert (hits.rows.dtype, hits.scores.dtype) == (np.int64, np.float32)
+class TestCodes(IndexContract):
+    def make(self, store: VectorStore, gone: np.ndarray, folder: Path) -> Index:
+        return with_codes(store, gone, folder)
 
 
-@pytest.mark.parametrize("k", [1, 5, 100, 5000])
-def test_hits_in_a_large_store_are_those_of_brute_force(tmp_path: Path, k: int) -> None:
-    random = np.random.default_rng(k)
-    vectors = random.standard_normal((60_000, 8)).astype(np.float16)
-    queries = random.standard_normal((3, 8)).astype(np.float32)
-    gone = random.choice(60_000, 6_000, replace=False)
-    hits = ExactIndex(make_store(tmp_path, vectors, 25_000), gone).search(queries, k)
-    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
-    scores[:, gone] = -np.inf
-    best = -np.sort(-scores, axis=1)[:, :k]
-    np.testing.assert_allclose(hits.scores, best, rtol=1e-5)
-    # Each row has the score it was returned with, so rows are right up to ties in float32.
-    np.testing.assert_allclose(np.take_along_axis(scores, hits.rows, axis=1), best, rtol=1e-5)
-    assert all(len(set(rows)) == k for rows in hits.rows.tolist())
+class TestCodesInSmallTiles(IndexContract):
+    """A few rows at a time, as in a large store."""
+
+    large_rows = 4000
+
+    @pytest.fixture(autouse=True)
+    def _small(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(realm.index.scans, "_CODE_ROWS", 700)
+            patch.setattr(realm.index.scans, "_MIN_CODE_ROWS", 13)
+            patch.setattr(realm.index.scans, "_TILE_NUMBERS", 1)
+            patch.setattr(realm.index.scans, "_MIN_TILE_ROWS", 300)
+            patch.setattr(realm.index.shortlist, "_MAX_WAITING", 40)
+            patch.setattr(realm.index.shortlist, "_PIECE_NUMBERS", 500)
+            patch.setattr(realm.index.exact, "_MIN_USELESS_ROWS", 30)
+            patch.setattr(realm.index.exact, "_MAX_QUERIES", 30)
+            patch.setattr(realm.index.exact, "_MAX_CODE_QUERIES", 30)
+            yield
+
+    def make(self, store: VectorStore, gone: np.ndarray, folder: Path) -> Index:
+        return with_codes(store, gone, folder)
 
 
-@pytest.mark.parametrize("ascending", [True, False])
-def test_order_of_scores_in_the_file_does_not_matter(tmp_path: Path, ascending: bool) -> None:
-    # Ascending is the worst case of a streaming search: every row is better than all before it.
-    numbers = np.arange(2000.0) if ascending else np.arange(2000.0)[::-1]
-    vectors = numbers.reshape(-1, 1).astype(np.float32)
-    hits = ExactIndex(make_store(tmp_path, vectors, 300)).search(np.array([[1.0], [-1.0]], np.float32), 700)
-    assert hits.scores[0].tolist() == sorted(numbers, reverse=True)[:700]
-    assert hits.scores[1].tolist() == sorted(-numbers, reverse=True)[:700]
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_hits_do_not_depend_on_how_roughly_torch_multiplies(
+    tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: precision)
+    random = np.random.default_rng(0)
+    store = make_store(tmp_path, random.standard_normal((20_000, 24)))
+    queries = random.standard_normal((30, 24)).astype(np.float32)
+    expected = ExactIndex(store).search(queries, 20)
+    original = torch.aminmax
+
+    class Rough(torch.Tensor):
+        """Multiplies as a device does that rounds its factors."""
+
+        def __matmul__(self, other: torch.Tensor) -> torch.Tensor:
+            plain = self.as_subclass(torch.Tensor)
+            if precision == "medium":
+                return plain.bfloat16().float() @ other.bfloat16().float()
+            bits = other.view(torch.int32) & ~0x1FFF if precision == "high" else other.view(torch.int32)
+            return plain @ bits.view(torch.float32)
+
+    empty = torch.empty
+    monkeypatch.setattr(torch, "aminmax", lambda rows: original(rows.as_subclass(torch.Tensor)))
+    monkeypatch.setattr(torch, "empty", lambda *shape, **options: empty(*shape, **options).as_subclass(Rough))
+    found = ExactIndex(store).search(queries, 20)
+    assert found.rows.tolist() == expected.rows.tolist()
+    assert found.scores.tolist() == expected.scores.tolist()
 
 
-def test_equal_scores_come_in_the_order_of_rows(tmp_path: Path) -> None:
-    index = ExactIndex(make_store(tmp_path, np.ones((50_000, 2), np.float32), 9_000), np.array([0, 3]))
-    hits = index.search(np.ones((2, 2), np.float32), 5)
-    assert hits.rows.tolist() == [[1, 2, 4, 5, 6]] * 2
+def test_kernel_that_rounds_products_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    store = make_store(tmp_path, random.standard_normal((500, 32)))
+    index = with_codes(store, None, tmp_path)
+    queries = random.standard_normal((2, 32)).astype(np.float32)
+    expected = index.search(queries, 5)
+
+    def rounds(rows: torch.Tensor, codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        return rows @ (codes.bfloat16() * scales[:, None]).T
+
+    realm.index.scans.codes_can_be_scanned.cache_clear()
+    monkeypatch.setattr(torch, "_weight_int8pack_mm", rounds)
+    assert not realm.index.scans.codes_can_be_scanned(32, 2)
+    assert index.search(queries, 5).rows.tolist() == expected.rows.tolist()
+    realm.index.scans.codes_can_be_scanned.cache_clear()
 
 
-def test_batch_finds_what_each_query_finds_alone(tmp_path: Path) -> None:
-    random = np.random.default_rng(1)
-    index = ExactIndex(make_store(tmp_path, random.integers(-9, 9, (3000, 16)).astype(np.float32), 700))
-    queries = random.integers(-9, 9, (20, 16)).astype(np.float32)
-    together = index.search(queries, 9)
-    for place, query in enumerate(queries):
-        alone = index.search(query[None], 9)
-        assert together.rows[place].tolist() == alone.rows[0].tolist()
-        assert together.scores[place].tolist() == alone.scores[0].tolist()
+def test_codes_leave_few_rows_to_be_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    store = make_store(tmp_path, random.standard_normal((50_000, 128)))
+    index = with_codes(store, None, tmp_path)
+    taken: list[int] = []
+    take = VectorStore.take
+
+    def counting(store: VectorStore, rows: np.ndarray) -> np.ndarray:
+        taken.append(len(rows))
+        return take(store, rows)
+
+    monkeypatch.setattr(VectorStore, "take", counting)
+    for k, most in ((5, 100), (1000, 5000)):
+        taken.clear()
+        index.search(random.standard_normal((1, 128)).astype(np.float32), k)
+        assert k <= sum(taken) <= most
 
 
-def test_fewer_live_rows_than_asked_for_give_fewer_columns(tmp_path: Path) -> None:
-    store = make_store(tmp_path, np.eye(4, dtype=np.float32))
-    queries = np.ones((2, 4), np.float32)
-    assert ExactIndex(store, np.array([2, 2, 9])).search(queries, 10).rows.tolist() == [[0, 1, 3]] * 2
-    assert ExactIndex(store, np.arange(4)).search(queries, 10).rows.shape == (2, 0)
-    assert ExactIndex(VectorStore(tmp_path, (), 4)).search(queries, 10).rows.shape == (2, 0)
-    assert ExactIndex(store).search(queries[:0], 3).rows.shape == (0, 3)
-
-
-def test_questions_that_cannot_be_answered_are_refused(tmp_path: Path) -> None:
-    index = ExactIndex(make_store(tmp_path, np.eye(4, dtype=np.float32)))
-    with pytest.raises(
-        KnowledgeBaseError, match=r"vectors of 4 numbers: was the knowledge base made with another model"
-    ):
-        index.search(np.ones((1, 5), np.float32), 1)
-    with pytest.raises(ValueError, match="k is 0"):
-        index.search(np.ones((1, 4), np.float32), 0)
-    for bad in (np.nan, np.inf, -np.inf, 1e37):
-        with pytest.raises(ValueError, match="queries must be finite"):
-            index.search(np.array([[0, 0, 0, bad]], np.float32), 1)
-
-
-def test_searching_changes_no_vector_on_disk(tmp_path: Path) -> None:
-    store = make_store(tmp_path, np.eye(4, dtype=np.float32))
-    hits = ExactIndex(store, np.array([1])).search(np.ones((1, 4), np.float32), 4)
-    store.verify()
-    assert isinstance(hits, Hits)
+def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "a", np.ones((3, 4), np.float32))
+    other = make_store(tmp_path / "b", np.ones((2, 4), np.float32))
+    codes = CodeStore(tmp_path / "b", build_codes(other, tmp_path / "b"), 4)
+    with pytest.raises(KnowledgeBaseError, match=r"codes of 2 x 4 numbers, and vectors of 3 x 4.*realm index"):
+        ExactIndex(store, None, codes)

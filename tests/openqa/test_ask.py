@@ -16,10 +16,11 @@ from tiny_model import write_jsonl, write_tiny_model
 
 from realm.errors import KnowledgeBaseError, ModelError, QuestionError
 from realm.models.spans import SpanCandidates
-from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, whole_words
+from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
+from realm.openqa.span_choice import whole_words
 from realm.records import Document
 
 LIKELY_SPANS = 64
@@ -135,7 +136,7 @@ def test_top_says_how_many_blocks_are_read_as_far_as_there_are_any(qa: OpenQA) -
 
 def test_many_blocks_are_read_in_parts_with_the_same_answer(qa: OpenQA, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = qa.ask(QUESTIONS[1], top=9)
-    monkeypatch.setattr("realm.openqa.ask._BLOCKS_AT_ONCE", 2)
+    monkeypatch.setattr("realm.openqa.span_choice._BLOCKS_AT_ONCE", 2)
     in_parts = qa.ask(QUESTIONS[1], top=9)
     assert in_parts.text == at_once.text
     assert in_parts.confidence == pytest.approx(at_once.confidence, rel=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,16 @@ import numpy as np
 import pytest
 from tiny_model import digests, stories, write_jsonl, write_tiny_model
 
+from realm.corpus.lexical import LexicalIndex
+from realm.corpus.readers import read_documents
 from realm.errors import SourceError
+from realm.index.exact import ExactIndex
 from realm.openqa import indexing
+from realm.openqa.compaction import compact
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
+from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Document
 
 
@@ -186,3 +192,182 @@ def test_blocks_fit_a_model_of_fewer_positions_than_usual(tmp_path: Path, source
     found = base.take_blocks(live_rows(base))
     assert base.manifest.max_block_pieces == 48
     assert max(len(stored.title_ids) + len(stored.block.token_ids) + 3 for stored in found) <= 48
+
+
+def cut_short(kb: Path, source: Path, model: ModelFolder) -> None:
+    """A run of `realm index` that ends right before it publishes, in small steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(indexing, "_BLOCKS_PER_STEP", 1)
+        patch.setattr(KnowledgeBaseWriter, "publish", lambda writer: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            index_sources(kb, [source], model)
+
+
+def texts_of(kb: Path) -> dict[str, str]:
+    base = KnowledgeBase.open(kb)
+    base.verify()
+    found = {id: base.document(id).text for batch in base.documents.ids() for id, _ in batch}
+    assert set(blocks_of(base)) == {id for id, text in found.items() if text.strip()}
+    return found
+
+
+def texts(documents: Iterable[Document]) -> dict[str, str]:
+    return {document.id: document.text for document in documents}
+
+
+def test_pruning_removes_what_the_sources_do_not_have(
+    tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder
+) -> None:
+    kb = tmp_path / "kb"
+    index_sources(kb, [source], tiny)
+    fresh = [six[0], replace(six[1], text="The wolf crossed the alps."), *stories(8, seed=1)[6:]]
+    report = index_sources(kb, [write_jsonl(source, fresh)], tiny, prune=True)
+    assert (report.added, report.updated, report.unchanged, report.removed) == (2, 1, 1, 4)
+    assert texts_of(kb) == texts(fresh)
+    before = digests(kb)
+    assert index_sources(kb, [source], tiny, prune=True).removed == 0
+    assert digests(kb) == before
+
+
+def test_pruning_never_removes_what_could_not_be_read(tmp_path: Path, source: Path, tiny: ModelFolder) -> None:
+    kb = tmp_path / "kb"
+    index_sources(kb, [source], tiny)
+    with source.open("a", encoding="utf-8") as file:
+        file.write('{"text": \n')
+    before = digests(kb)
+    with pytest.raises(SourceError, match=r"1 records were left out, and --prune would remove .*stories\.jsonl:7"):
+        index_sources(kb, [source], tiny, prune=True, skip_bad=True)
+    assert digests(kb) == before
+
+
+def test_the_same_job_goes_on_where_it_was_cut_short(
+    tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder
+) -> None:
+    kb = tmp_path / "kb"
+    cut_short(kb, source, tiny)
+    report = index_sources(kb, [source], tiny)
+    assert (report.resumed, report.unchanged, report.blocks, report.discarded_blocks) == (True, 6, 0, 0)
+    assert texts_of(kb) == texts(six)
+
+
+@pytest.mark.parametrize("job", ["other sources", "remove"])
+def test_another_job_publishes_nothing_of_one_that_was_cut_short(
+    tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder, job: str
+) -> None:
+    kb = tmp_path / "kb"
+    index_sources(kb, [source], tiny)
+    changed = [replace(six[0], text="The wolf crossed the alps."), *stories(9, seed=1)[6:]]
+    cut_short(kb, write_jsonl(tmp_path / "more.jsonl", changed), tiny)
+    assert (kb / "pending.json").exists()
+    if job == "remove":
+        remove_documents(kb, ["story/5"])
+        assert texts_of(kb) == texts(six[:5])
+    else:
+        other = [replace(one, id=f"other/{one.id}") for one in six[:2]]
+        report = index_sources(kb, [write_jsonl(tmp_path / "other.jsonl", other)], tiny)
+        assert (report.resumed, report.discarded_blocks >= 4) == (False, True)
+        assert texts_of(kb) == texts([*six, *other])
+    assert not (kb / "pending.json").exists()
+
+
+def test_sources_that_changed_since_they_were_cut_short_count_as_they_are_now(
+    tmp_path: Path, six: list[Document], tiny: ModelFolder
+) -> None:
+    kb, source = tmp_path / "kb", write_jsonl(tmp_path / "stories.jsonl", six[:4])
+    index_sources(kb, [source], tiny)
+    changed = [replace(one, text=f"{one.text} The wolf.") for one in six]
+    cut_short(kb, write_jsonl(source, changed), tiny)
+    # Two of four updates and one of two new documents are taken back.
+    report = index_sources(kb, [write_jsonl(source, [*changed[:2], changed[4]])], tiny)
+    assert (report.resumed, report.unchanged, report.blocks) == (True, 3, 0)
+    assert texts_of(kb) == texts([*changed[:2], *six[2:4], changed[4]])
+    assert KnowledgeBase.open(kb).document_versions(["story/1", "story/2"]) == {"story/1": 2, "story/2": 1}
+
+
+def test_damaged_work_of_a_run_that_was_cut_short_is_done_again(
+    tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder
+) -> None:
+    kb = tmp_path / "kb"
+    cut_short(kb, source, tiny)
+    path = max((kb / "documents.lance" / "data").iterdir(), key=lambda path: path.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-5])
+    report = index_sources(kb, [source], tiny)
+    assert (report.resumed, report.added) == (False, 6)
+    assert texts_of(kb) == texts(six)
+
+
+def test_large_sources_are_read_once_and_bad_input_leaves_the_published_version(
+    tmp_path: Path, six: list[Document], source: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kb = tmp_path / "kb"
+    index_sources(kb, [source], tiny)
+    reads: list[object] = []
+
+    def reading(*arguments: object, **options: object) -> Iterator[Document]:
+        found = read_documents(*arguments, **options)  # type: ignore[arg-type]
+        first = next(found)
+        reads.append(first)
+        yield first
+        yield from found
+
+    monkeypatch.setattr(indexing, "read_documents", reading)
+    monkeypatch.setattr(indexing, "MAX_BYTES", 100)
+    monkeypatch.setattr(indexing, "_BLOCKS_PER_STEP", 64)
+    more = stories(400, seed=1, sentences=1)[6:]
+    write_jsonl(source, [*six, *more])
+    good = source.read_bytes()
+    source.write_bytes(good + b'{"text": \n')
+    with pytest.raises(SourceError, match="broken JSON"):
+        index_sources(kb, [source], tiny)
+    assert texts_of(kb) == texts(six)
+    source.write_bytes(good)
+    report = index_sources(kb, [source], tiny)
+    assert report.resumed
+    assert len(reads) == 2
+    assert report.unchanged > 6
+    assert texts_of(kb) == texts([*six, *more])
+
+
+def test_the_estimate_is_what_the_run_then_takes(
+    tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "_BLOCKS_PER_STEP", 20)
+    kb, old, new = tmp_path / "kb", stories(20, seed=1), stories(120, seed=1)
+    index_sources(kb, [write_jsonl(tmp_path / "stories.jsonl", old)], tiny)
+    report = index_sources(kb, [write_jsonl(tmp_path / "stories.jsonl", new)], tiny)
+    assert report.estimate is not None
+    assert report.estimate.documents == 100
+    assert report.estimate.characters == sum(len(one.text) for one in new[20:])
+    assert report.estimate.blocks == pytest.approx(report.blocks, rel=0.3)
+
+
+@pytest.mark.parametrize("search", ["exact", "faiss"])
+def test_the_way_of_searching_is_kept_until_another_is_asked_for(
+    tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch, search: str
+) -> None:
+    monkeypatch.setattr("realm.index.faiss_build.MIN_VECTORS", 300)
+    kb, documents = tmp_path / "kb", stories(320, seed=1, sentences=1)
+    source = write_jsonl(tmp_path / "stories.jsonl", documents)
+    index_sources(kb, [source], tiny, search=search)
+    remove_documents(kb, ["story/1"])
+    base = KnowledgeBase.open(kb)
+    base.verify()
+    assert (base.manifest.search, base.manifest.faiss is not None) == (search, search == "faiss")
+    query = np.random.default_rng(3).standard_normal((4, 16)).astype(np.float32)
+    exact = ExactIndex(base.vectors, base.tombstones).search(query, 10)
+    found = base.search(query, 10)
+    shared = [len(set(one) & set(two)) for one, two in zip(exact.rows.tolist(), found.rows.tolist(), strict=True)]
+    assert np.mean(shared) > 8
+    compact(kb)
+    assert (KnowledgeBase.open(kb).manifest.faiss is not None) == (search == "faiss")
+    index_sources(kb, [source], tiny, search="auto")
+    assert KnowledgeBase.open(kb).manifest.faiss is None
+
+
+def test_blocks_can_be_found_by_their_words(shared_kb: Path, tiny: ModelFolder) -> None:
+    base = KnowledgeBase.open(shared_kb)
+    words = LexicalIndex.open(shared_kb / "blocks.lance", base.manifest.blocks_version)
+    assert words.unindexed_rows == 0
+    hits = words.search(["Reykjavík"], 50)[0]
+    assert len(hits.rows)
+    assert all("Reykjavík" in stored.block.text for stored in base.take_blocks(hits.rows.tolist()))

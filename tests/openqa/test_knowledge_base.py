@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,45 @@ def test_a_reader_keeps_its_version_while_writers_go_on(kb: Path, tmp_path: Path
         now.document("story/7")
 
 
+def test_every_published_version_can_be_opened_and_is_as_it_was(kb: Path, tmp_path: Path, tiny: ModelFolder) -> None:
+    changed = {number: stories(12, seed=number)[number] for number in (1, 2)}
+    for document in changed.values():
+        index_sources(kb, [write_jsonl(tmp_path / "new.jsonl", [document])], tiny)
+    remove_documents(kb, ["story/1"])
+    assert KnowledgeBase.versions(kb) == [1, 2, 3, 4]
+    for version in (1, 2, 3, 4):
+        base = KnowledgeBase.open(kb, version)
+        base.verify()
+        for number in range(12):
+            is_new = number in changed and version > number
+            expected = changed[number].text if is_new else stories(12)[number].text
+            if (version, number) != (4, 1):
+                assert base.document(f"story/{number}").text == expected
+    for version in (0, 5, -1):
+        with pytest.raises(KnowledgeBaseError, match=rf"no version {version}: .*The newest versions are 1, 2, 3, 4"):
+            KnowledgeBase.open(kb, version)
+
+
+def test_an_offset_of_yesterday_still_resolves(kb: Path, tmp_path: Path, tiny: ModelFolder) -> None:
+    base = KnowledgeBase.open(kb)
+    stored = base.take_blocks([7])[0].block
+    version = base.document_versions([stored.document_id])[stored.document_id]
+    number = int(stored.document_id.removeprefix("story/"))
+    other = dataclasses.replace(stories(12)[number], text="The wolf wrote. " + stories(12)[number].text)
+    index_sources(kb, [write_jsonl(tmp_path / "new.jsonl", [other])], tiny)
+    now = KnowledgeBase.open(kb)
+    assert now.document(other.id).text[stored.start : stored.end] != stored.text
+    for document in (
+        KnowledgeBase.open(kb, version).document(other.id),
+        now.document(other.id, version),
+        base.document(other.id, version),
+    ):
+        assert document.text[stored.start : stored.end] == stored.text
+    remove_documents(kb, [other.id])
+    assert KnowledgeBase.open(kb).document(other.id, version).text[stored.start : stored.end] == stored.text
+    assert base.document(other.id, 2).text == other.text
+
+
 def test_a_knowledge_base_can_lose_its_last_document(kb: Path) -> None:
     remove_documents(kb, [f"story/{number}" for number in range(12)])
     base = KnowledgeBase.open(kb)
@@ -125,11 +164,18 @@ def test_changed_tombstones_are_found_on_use(kb: Path) -> None:
 
 @pytest.mark.parametrize("part", ["blocks", "documents"])
 def test_verify_counts_documents_and_blocks(kb: Path, part: str) -> None:
-    values = json.loads((kb / "kb.json").read_text(encoding="utf-8"))
-    values[part] += 1
-    (kb / "kb.json").write_text(json.dumps(values), encoding="utf-8")
+    base = KnowledgeBase.open(kb)
+    wrong = dataclasses.replace(base.manifest, **{part: getattr(base.manifest, part) + 1})
     with pytest.raises(KnowledgeBaseError, match=f"{part}, the manifest names"):
-        KnowledgeBase.open(kb).verify()
+        KnowledgeBase(kb, wrong).verify()
+
+
+def test_verify_finds_tombstones_of_another_version(kb: Path) -> None:
+    remove_documents(kb, ["story/1"])
+    base = KnowledgeBase.open(kb)
+    base.verify()
+    with pytest.raises(KnowledgeBaseError, match="0 blocks are marked as gone, 1 belong to no document"):
+        KnowledgeBase(kb, dataclasses.replace(base.manifest, tombstones=None)).verify()
 
 
 @pytest.mark.parametrize("part", ["blocks.lance", "documents.lance"])

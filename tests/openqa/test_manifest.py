@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from realm.errors import CorruptFileError, KnowledgeBaseError
+from realm.index.code_segments import CodeSegment
+from realm.index.faiss_entry import FaissEntry, FaissPoint
 from realm.index.segments import Segment
 from realm.index.tombstones import TombstoneFile
-from realm.openqa.manifest import PUBLISHED, Manifest, ModelReference, read_manifest, write_manifest
+from realm.openqa.manifest import (
+    FORMAT,
+    PUBLISHED,
+    VERSIONS,
+    FileList,
+    Manifest,
+    ModelReference,
+    published_versions,
+    read_manifest,
+    version_name,
+    write_manifest,
+    write_sealed,
+)
 
 MANIFEST = Manifest(
     version=3,
@@ -21,10 +34,29 @@ MANIFEST = Manifest(
     documents=2,
     blocks=9,
     dim=4,
+    vectors_folder="vectors-000002",
     segments=(Segment("000000.f16", 9, 4, "0" * 64, 72),),
+    codes=(CodeSegment("000000.i8", 9, 4, "4" * 64, 9 * 32, "5" * 64, 1.5, 200.25),),
     tombstones=TombstoneFile("tombstones-0123456789abcdef.i64", 1, "1" * 64, 8),
+    files=FileList("000003.files.json", "3" * 64, 99),
     model=ModelReference("models/né", "2" * 64),
     max_block_pieces=288,
+    search="faiss",
+    faiss=FaissEntry(
+        name="faiss-0123456789abcdef.index",
+        rows=9,
+        vectors=8,
+        dim=4,
+        nlist=3,
+        points=(FaissPoint(5, 2, 6, 0.975),),
+        probe="blocks",
+        probe_queries=100,
+        target=0.95,
+        target_reached=True,
+        sha256="6" * 64,
+        bytes=12,
+    ),
+    hybrid_weight=0.5,
 )
 
 
@@ -55,10 +87,10 @@ def test_a_manifest_cut_off_in_the_middle_of_a_letter_is_called_damaged(tmp_path
         read_manifest(tmp_path, PUBLISHED)
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "null", '"kb"', '{"format": 2}', '{"format": "1"}'])
+@pytest.mark.parametrize("text", ["[]", "{}", "null", '"kb"', '{"format": 99}', '{"format": "2"}'])
 def test_json_that_is_no_manifest_of_this_format_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / PUBLISHED).write_text(text, encoding="utf-8")
-    with pytest.raises(KnowledgeBaseError, match="this realm reads format 1"):
+    with pytest.raises(KnowledgeBaseError, match=f"this realm reads format {FORMAT}"):
         read_manifest(tmp_path, PUBLISHED)
 
 
@@ -78,19 +110,48 @@ def test_json_that_is_no_manifest_of_this_format_is_named(tmp_path: Path, text: 
         {"model": {"name": "tiny"}},
         {"model": {"name": 1, "digest": "2" * 64}},
         {"color": "red"},
+        {"vectors_folder": "../vectors"},
+        {"files": {"name": "../kb.json", "sha256": "3" * 64, "bytes": 9}},
+        {"files": {"name": "000003.files.json"}},
+        {"lexical": 1},
+        {"search": "quick"},
+        {"faiss": {"name": "faiss-0123456789abcdef.index"}},
+        {"codes": [{"name": "000000.i8"}]},
+        {"hybrid_weight": 1},
     ],
 )
 def test_a_manifest_with_a_wrong_field_is_called_damaged(tmp_path: Path, change: dict[str, Any]) -> None:
-    values = {"format": 1, **dataclasses.asdict(MANIFEST), **change}
-    (tmp_path / PUBLISHED).write_text(json.dumps(values), encoding="utf-8")
+    values = {"format": FORMAT, **dataclasses.asdict(MANIFEST), **change}
+    write_sealed(tmp_path / PUBLISHED, values)
     with pytest.raises(CorruptFileError):
         read_manifest(tmp_path, PUBLISHED)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Manifest)])
 def test_a_manifest_that_lacks_a_field_is_called_damaged(tmp_path: Path, field: str) -> None:
-    values = {"format": 1, **dataclasses.asdict(MANIFEST)}
+    values = {"format": FORMAT, **dataclasses.asdict(MANIFEST)}
     del values[field]
-    (tmp_path / PUBLISHED).write_text(json.dumps(values), encoding="utf-8")
+    write_sealed(tmp_path / PUBLISHED, values)
     with pytest.raises(CorruptFileError, match=field):
         read_manifest(tmp_path, PUBLISHED)
+
+
+def test_every_changed_byte_of_a_manifest_is_noticed(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST, PUBLISHED)
+    path = tmp_path / PUBLISHED
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        with pytest.raises(KnowledgeBaseError, match=r"kb\.json"):
+            read_manifest(tmp_path, PUBLISHED)
+
+
+def test_only_versions_up_to_the_published_one_are_published(tmp_path: Path) -> None:
+    assert published_versions(tmp_path) == []
+    (tmp_path / VERSIONS).mkdir()
+    for version in (1, 3, 4):  # 4 is that of a writer who was killed before it was published
+        write_manifest(tmp_path / VERSIONS, dataclasses.replace(MANIFEST, version=version), version_name(version))
+    (tmp_path / VERSIONS / "000001.files.json").touch()
+    assert published_versions(tmp_path) == []
+    write_manifest(tmp_path, MANIFEST, PUBLISHED)
+    assert published_versions(tmp_path) == [1, 3]

@@ -7,8 +7,9 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_sentences import slow_sentences
 
 from realm.text.sentences import sentence_spans
 
@@ -28,6 +29,20 @@ def test_spans_tile_everything_visible_and_nothing_else(text: str) -> None:
     assert spans == sorted(spans)
     for start, end in spans:
         assert text[start:end] == text[start:end].strip() != ""
+
+
+WORDS = st.sampled_from(
+    ["Dr", "U.S", "e.g", "No", "pp", "Inc", "Messrs", "etc", "vol", "I", "J", "1", "12", "xii", "He", "The", "said", "left"]
+    + ["Tolkien", "Sentences", "Washington", "3.14", "[7]", "p.m", "CORPORATION", "ß", "東", "École"]
+)
+SIGNS = st.sampled_from([".", ". ", ".  ", "! ", "?", ".\n", " ", " ", ", ", '." ', ".) ", ".[3] ", "… ", " (", ' "', "\u00a0"])
+
+
+@given(st.lists(WORDS | SIGNS, max_size=40).map("".join) | TEXTS, st.booleans())
+@settings(max_examples=150)
+def test_sentences_are_those_of_the_slow_way(text: str, is_lower: bool) -> None:
+    text = text.lower() if is_lower else text
+    assert sentence_spans(text) == slow_sentences(text)
 
 
 @given(TEXTS)

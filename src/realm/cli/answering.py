@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from realm.cli.output import answer_as_json, print_answer, print_json
-
-KbOption = Annotated[Path, typer.Option("--kb", help="Folder of the knowledge base.")]
+from realm.cli.options import HybridOption, JsonOption, KbOption, WeightOption, WhereOption
+from realm.cli.output import answer_as_json, print_answer, print_json, stderr
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,16 +22,22 @@ def ask(
     kb: KbOption = Path("kb"),
     top: Annotated[int, typer.Option(min=1, help="How many passages to read and show.")] = 5,
     min_confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Below it: no answer.")] = 0.0,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object and nothing else.")] = False,
+    where: WhereOption = None,
+    hybrid: HybridOption = None,
+    weight: WeightOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Answer a question from a knowledge base."""
-    from realm.openqa.ask import OpenQA
+    from realm.openqa.ask import OpenQA, Searching
 
-    answer = OpenQA.load(kb).ask(question, top=top, min_confidence=min_confidence)
+    searching = Searching(where, hybrid, weight)
+    answer = OpenQA.load(kb).ask(question, top=top, min_confidence=min_confidence, searching=searching)
     if json:
         print_json(answer_as_json(answer))
-    else:
-        print_answer(answer)
+        return
+    print_answer(answer)
+    if answer.note:
+        stderr.print(answer.note)
 
 
 def demo(

@@ -11,6 +11,8 @@ import sys
 import typer
 
 import realm.cli.answering
+import realm.cli.evaluation
+import realm.cli.exchange
 import realm.cli.knowledge
 import realm.cli.training
 from realm.errors import MissingExtraError, UsageError
@@ -27,6 +29,8 @@ app = typer.Typer(
 )
 realm.cli.answering.add_to(app)
 realm.cli.knowledge.add_to(app)
+realm.cli.exchange.add_to(app)
+realm.cli.evaluation.add_to(app)
 realm.cli.training.add_to(app)
 
 

@@ -1,13 +1,13 @@
 """The blocks of a knowledge base on disk: `blocks.lance`, one row per block.
 
 Row r belongs to row r of the vector files. So blocks are only ever appended: those of documents that are gone
-are named by the tombstones of the index. Knows no vectors, no model, and not the manifest that says which
-versions of blocks, documents and vectors belong together. Read `BlockStore` first.
+are named by the tombstones of the index, until compaction drops both. Knows no vectors, no model,
+and not the manifest that says which versions of blocks, documents and vectors belong together. Read `BlockStore` first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.records import Block
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class StoredBlock:
 
 
 class BlockStore(LanceTable):
-    """Blocks by row number. Rows are appended and never deleted."""
+    """Blocks by row number. Rows are appended and never deleted, but for `drop`, which numbers them anew."""
 
     @classmethod
     def schema(cls) -> pyarrow.Schema:
@@ -90,6 +92,25 @@ class BlockStore(LanceTable):
             }
             self._append(pa.table(columns, schema=self.schema()))
         return places
+
+    def drop(self, gone: NDArray[np.int64]) -> None:
+        """Write all blocks anew without the rows in `gone` (ascending), streaming; the others move up, in order."""
+        self._replace_rows(self._without(gone))
+
+    def _without(self, gone: NDArray[np.int64]) -> Iterator[pyarrow.RecordBatch]:
+        import numpy as np
+        import pyarrow as pa
+
+        seen = kept = 0
+        for batch in self.batches(batch_rows=1024):
+            stays = np.ones(batch.num_rows, dtype=bool)
+            first, last = np.searchsorted(gone, (seen, seen + batch.num_rows))
+            stays[gone[first:last] - seen] = False
+            seen += batch.num_rows
+            left = batch.filter(pa.array(stays))
+            rows = pa.array(range(kept, kept + left.num_rows), pa.uint64())
+            yield left.set_column(0, self.schema().field("row"), rows)
+            kept += left.num_rows
 
     def take(self, rows: Iterable[int]) -> list[StoredBlock]:
         """The blocks at `rows`, in their order; a row may be asked for more than once.

@@ -8,7 +8,7 @@ written here; the blocks themselves are in `block_store`. Knows no vectors, no m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,12 @@ from realm.corpus.lance_table import LanceTable
 from realm.records import Document
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow
+    from numpy.typing import NDArray
 
 _IDS_PER_QUERY = 1000
+_ROWS_UNINDEXED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,12 @@ class DocumentStore(LanceTable):
             ]
         )
 
-    def put(self, documents: Sequence[StoredDocument]) -> None:
+    def put(self, documents: Sequence[StoredDocument], *, replaced: Iterable[str] | None = None) -> None:
         """Add documents; one that has the id of an older one takes its place.
+
+        Args:
+            documents: What to add.
+            replaced: Those of their ids that are in the store, if the caller has looked them up already.
 
         Raises:
             ValueError: Two of `documents` have the same id.
@@ -76,7 +83,7 @@ class DocumentStore(LanceTable):
             raise ValueError("two of the documents to be stored have the same id")
         if not documents:
             return
-        self.remove(self.get(ids, with_text=False))
+        self.remove(self.get(ids, with_text=False) if replaced is None else replaced)
         columns: dict[str, Any] = {
             "id": ids,
             "content_hash": [stored.content_hash for stored in documents],
@@ -117,20 +124,63 @@ class DocumentStore(LanceTable):
             How many were deleted.
         """
         removed = 0
-        self._make_newest()
         for condition in _conditions(ids):
+            self._make_newest()
             with self._writing():
                 removed += int(self._dataset.delete(condition)["num_deleted_rows"])
         return removed
 
     def index_ids(self) -> None:
         """Make or complete the index that finds ids quickly; lookups without it are right, but slower."""
+        if not len(self):
+            return
         self._make_newest()
         with self._writing():
             if any("id" in index.field_names for index in self._dataset.describe_indices()):
                 self._dataset.optimize.optimize_indices()
             else:
                 self._dataset.create_scalar_index("id", "BTREE")
+
+    def complete_id_index(self) -> None:
+        """Like `index_ids`, where so many documents are not in the index that looking through them takes time."""
+        with self._reading():
+            indexed = sum(
+                index.num_rows_indexed for index in self._dataset.describe_indices() if "id" in index.field_names
+            )
+        if len(self) - indexed > _ROWS_UNINDEXED:
+            self.index_ids()
+
+    def ids(self) -> Iterator[list[tuple[str, int]]]:
+        """Ids of all documents, each with the version that wrote it, in batches."""
+        for batch in self.batches(["id", "version"]):
+            yield list(zip(batch["id"].to_pylist(), batch["version"].to_pylist(), strict=True))
+
+    def block_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First row and number of the blocks of every document, in the order of the rows."""
+        import numpy as np
+
+        firsts = [np.empty(0, dtype=np.int64)]
+        counts = [np.empty(0, dtype=np.int64)]
+        for batch in self.batches(["first_block", "block_count"]):
+            firsts.append(batch["first_block"].to_numpy().astype(np.int64))
+            counts.append(batch["block_count"].to_numpy().astype(np.int64))
+        first, count = np.concatenate(firsts), np.concatenate(counts)
+        order = np.lexsort((count, first))
+        return first[order], count[order]
+
+    def move_blocks(self, gone: NDArray[np.int64]) -> None:
+        """Write all documents anew as they stand after the block rows in `gone` (ascending) were dropped, streaming."""
+        self._replace_rows(self._moved(gone))
+
+    def _moved(self, gone: NDArray[np.int64]) -> Iterator[pyarrow.RecordBatch]:
+        import numpy as np
+        import pyarrow as pa
+
+        field = self.schema().field("first_block")
+        place = self.schema().names.index("first_block")
+        for batch in self.batches(batch_rows=256):
+            rows = batch["first_block"].to_numpy().astype(np.int64)
+            yield batch.set_column(place, field, pa.array(rows - np.searchsorted(gone, rows), pa.uint64()))
 
 
 def _conditions(ids: Iterable[str]) -> list[str]:

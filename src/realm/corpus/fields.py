@@ -1,10 +1,46 @@
-"""The fields of a JSON record: taken out with their type checked, or refused with a word of why."""
+"""The fields of a record: taken out with their type checked, or refused with a word of why.
+
+Read `document_of_fields` first: whatever brings a record, JSON, a table or Arrow, makes its document here.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from realm.corpus.skips import BadRecord
+from realm.corpus.skips import BadRecord, shortened
+from realm.records import Document
+
+
+def document_of_fields(fields: dict[str, Any], place: str, default_id: str) -> Document:
+    """The document a record describes.
+
+    Args:
+        fields: `text`, and optionally `id` (text or whole number) and `title`. Of the others, texts, numbers and
+            truth values become metadata; lists, objects and nulls are left out.
+        place: Where the record stands, for people.
+        default_id: The id, where the record brings none.
+
+    Raises:
+        BadRecord: A field is not what it must be.
+    """
+    return Document(
+        id=record_id(fields, default_id),
+        title=optional_text(fields, "title", "bad_title"),
+        text=require_text(fields, "text", "no_text"),
+        source=place,
+        metadata={key: _scalar(key, value) for key, value in fields.items() if _is_metadata(key, value)},
+    )
+
+
+def _is_metadata(key: str, value: Any) -> bool:
+    return key not in ("id", "title", "text") and isinstance(value, str | int | float)
+
+
+def _scalar(key: str, value: str | int | float) -> str:
+    require_unicode(key, "a name", "bad_metadata")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return require_unicode(str(value), key, "bad_metadata")
 
 
 def require_text(fields: dict[str, Any], key: str, reason: str) -> str:
@@ -37,7 +73,7 @@ def require_unicode(value: str, key: str, reason: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as exc:
-        raise BadRecord(reason, f'"{key}" has half of a surrogate pair at character {exc.start}') from exc
+        raise BadRecord(reason, f'"{shortened(key)}" has half of a surrogate pair at character {exc.start}') from exc
     return value
 
 

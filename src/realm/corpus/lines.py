@@ -1,8 +1,8 @@
-"""JSON lines from disk: plain, gzip or Zstandard, one record at a time, in bounded memory.
+"""Lines, and JSON lines, from disk: plain, gzip or Zstandard, one at a time, in bounded memory.
 
-Knows files and JSON, not what a record means: `readers` and `questions` say that, in a function from `Record`
-to noun. Read `read_records` first. Everything that can be wrong with a line is a `BadRecord`, which either
-stops the run as a `SourceError` or is counted in a `SkipReport`.
+Knows files and JSON, not what a record means: its callers say that, in a function from `Record` to noun. Read
+`read_records` first. Everything that can be wrong with a line is a `BadRecord`, which either stops the run as a
+`SourceError` or is counted in a `SkipReport`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from realm.corpus.fields import kind_of
-from realm.corpus.skips import BadRecord, Skipper
+from realm.corpus.skips import BadRecord, Skipper, printable
 from realm.errors import SourceError
 
 MAX_RECORD_BYTES = 64 << 20
@@ -61,7 +61,7 @@ def read_records(
             breaks off.
     """
     name = path.name if name is None else name
-    for number, offset, line in _numbered_lines(path):
+    for number, offset, line in numbered_lines(path):
         place = f"{path}:{number}"
         try:
             if isinstance(line, BadRecord):
@@ -75,8 +75,16 @@ def read_records(
         yield noun
 
 
-def _numbered_lines(path: Path) -> Iterator[tuple[int, int, bytes | BadRecord]]:
-    """Number (from 1), offset of the first byte (uncompressed) and bytes of a line, or what is wrong."""
+def numbered_lines(path: Path) -> Iterator[tuple[int, int, bytes | BadRecord]]:
+    """The lines of a file, with their line breaks.
+
+    Returns:
+        Number (from 1), offset of the first byte (uncompressed) and bytes of every line, or what is wrong with
+        it: it is longer than 64 MiB, or, then as the last one, the file breaks off.
+
+    Raises:
+        SourceError: The file is missing or cannot be opened.
+    """
     number, offset = 0, 0
     with open_source(path) as file:
         while True:
@@ -87,12 +95,12 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, int, bytes | BadRecord]]:
                 is_too_long = size_bytes > MAX_RECORD_BYTES and not line.endswith(b"\n")
                 if is_too_long:
                     size_bytes += _skip_line(file)
-            except OSError as exc:
+            except (OSError, ValueError) as exc:
                 yield number, offset, BadRecord("broken_stream", f"the file breaks off here: {exc}")
                 return
             if not size_bytes:
                 return
-            yield number, offset, _too_long(size_bytes) if is_too_long else line
+            yield number, offset, too_long(size_bytes) if is_too_long else line
             offset += size_bytes
 
 
@@ -106,9 +114,28 @@ def _skip_line(file: BinaryIO) -> int:
     return skipped_bytes
 
 
-def _too_long(size_bytes: int) -> BadRecord:
+def too_long(size_bytes: int) -> BadRecord:
+    """What is wrong with a record of more than 64 MiB."""
     limit = MAX_RECORD_BYTES >> 20
     return BadRecord("too_long", f"a record of {size_bytes:,} bytes; at most {limit} MiB are read: split it")
+
+
+def read_whole(path: Path) -> bytes:
+    """All bytes of a file, decompressed where its name says so.
+
+    Raises:
+        SourceError: It is missing or cannot be opened.
+        BadRecord: It breaks off, or is larger than 64 MiB.
+    """
+    with open_source(path) as file:
+        try:
+            data = file.read(MAX_RECORD_BYTES + 1)
+        except (OSError, ValueError) as exc:
+            raise BadRecord("broken_stream", f"cannot be read: {exc}") from exc
+    if len(data) > MAX_RECORD_BYTES:
+        limit = MAX_RECORD_BYTES >> 20
+        raise BadRecord("too_long", f"larger than {limit} MiB, the most one document may have: split it")
+    return data
 
 
 def open_source(path: Path) -> BinaryIO:
@@ -128,7 +155,7 @@ def open_source(path: Path) -> BinaryIO:
 
         return io.BufferedReader(pyarrow.input_stream(str(path), compression=compression), _BUFFER_BYTES)
     except OSError as exc:
-        raise SourceError(f"{path}: cannot be opened: {exc.strerror or exc}") from exc
+        raise SourceError(printable(f"{path}: cannot be opened: {exc.strerror or exc}")) from exc
 
 
 def decode(data: bytes, offset: int) -> str:
@@ -139,17 +166,22 @@ def decode(data: bytes, offset: int) -> str:
         offset: Where they stand in the file, for the message.
 
     Raises:
-        BadRecord: They are not UTF-8; the message names the byte.
+        BadRecord: They are not UTF-8, or not text; the message names the byte.
     """
     if not offset and data.startswith(_BYTE_ORDER_MARK):
         data, offset = data[3:], 3
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise BadRecord(
             "not_utf8",
             f"not UTF-8: byte 0x{data[exc.start]:02x} at offset {offset + exc.start:,} of the file",
         ) from exc
+    # UTF-16 of plain English is valid UTF-8, full of these; taken as text it would never be found again.
+    if "\0" in text:
+        place = offset + data.index(b"\0")
+        raise BadRecord("not_text", f"byte 0 at offset {place:,} of the file, as in UTF-16: save it as UTF-8")
+    return text
 
 
 def _parse(data: bytes, offset: int) -> dict[str, Any]:

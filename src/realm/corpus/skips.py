@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from realm.corpus.digest_set import DigestSet
 from realm.errors import SourceError
+
+_LONGEST_QUOTE = 80
 
 
 class BadRecord(Exception):
@@ -36,7 +39,7 @@ class SkipReport:
     def add(self, reason: str, message: str) -> None:
         """Count one record that was left out for `reason`; `message` says which and why, in one line."""
         self.reasons[reason] += 1
-        self.examples.setdefault(reason, message)
+        self.examples.setdefault(reason, printable(message))
 
     @property
     def total(self) -> int:
@@ -64,17 +67,17 @@ class Skipper:
         Raises:
             SourceError: Bad records are not to be skipped.
         """
-        message = f"{place}: {bad.problem}"
+        message = printable(f"{place}: {bad.problem}")
         if not self.skip_bad:
             raise SourceError(message) from bad
         self.report.add(bad.reason, message)
 
 
 class UniqueIds:
-    """The ids seen in one run."""
+    """The ids seen in one run, at 16 bytes each."""
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self._seen = DigestSet()
 
     def claim(self, id: str) -> None:
         """Note that `id` is taken.
@@ -82,6 +85,19 @@ class UniqueIds:
         Raises:
             BadRecord: It was taken before.
         """
-        if id in self._seen:
-            raise BadRecord("duplicate_id", f'the id "{id}" stands for an earlier record already; ids must be unique')
-        self._seen.add(id)
+        if not self._seen.add(id):
+            raise BadRecord(
+                "duplicate_id", f'the id "{shortened(id)}" stands for an earlier record already; ids must be unique'
+            )
+
+
+def printable(text: str) -> str:
+    """`text` as one line that every terminal can show: what it cannot is spelt out, such as `\\n` or `\\udc80`."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def shortened(text: str) -> str:
+    """The first characters of `text`, for a message."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"

@@ -1,109 +1,155 @@
-"""Exact search: every vector is read, so that the best rows are the best rows. The reference for all other
-indexes.
+"""Exact search: the best rows are the best rows. The reference for all other indexes.
 
-    file ──chunk of rows──> float32 ──product with all queries──> scores ──_Best──> best k so far
+    codes or vectors ──scan──> products and what they may be wrong by ──Shortlist──> few rows ──scored──> best k
 
-One pass over the file serves all queries, and memory is bounded by the chunk and by `queries x k`, not by the
-rows. Knows vectors and rows only.
+Every row is looked at, by its codes where there are some, else by its vector; what comes out is the same to the bit
+(see `scans`). Memory is bounded by a tile of rows and by `queries x k`, not by the rows. Knows vectors and rows only.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from realm.errors import KnowledgeBaseError
+from realm.index.code_segments import REBUILD
+from realm.index.codes import CodeStore
 from realm.index.protocol import Hits
+from realm.index.quantising import width_of
+from realm.index.scans import Queries, Tile, codes_can_be_scanned, scan_codes, scan_vectors
+from realm.index.shortlist import Shortlist
 from realm.index.vectors import VectorStore
 
-_CHUNK_NUMBERS = 4 << 20
-_CHUNK_SCORES = 2 << 20
-_MIN_CHUNK_ROWS = 256
 _LARGEST_HALF = 65504.0
+_MAX_QUERIES = 64
+# From this many on, a product of float32 matrices is faster than one with codes.
+_MAX_CODE_QUERIES = 16
+# If a scan of codes leaves more than this part of a large tile, the rest is scanned by vectors.
+_USELESS = 0.25
+_MIN_USELESS_ROWS = 1 << 12
+# One of so many rows: that few are scored without a scan.
+_FEW = 64
 
 
 class ExactIndex:
     """Compares every query with every live row; scores are float32, of float32 queries and float16 rows."""
 
-    def __init__(self, store: VectorStore, tombstones: Int64[np.ndarray, " row"] | None = None) -> None:
-        """Search `store` without the rows in `tombstones` (any order; none unless given)."""
-        self._store = store
-        gone = np.empty(0, dtype=np.int64) if tombstones is None else np.unique(tombstones)
-        self._gone = gone[(gone >= 0) & (gone < store.rows)]
+    def __init__(
+        self,
+        store: VectorStore,
+        tombstones: Int64[np.ndarray, " row"] | None = None,
+        codes: CodeStore | None = None,
+        *,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Search `store` without the rows in `tombstones` (any order; none unless given).
 
-    def search(self, queries: Float32[np.ndarray, "query dim"], k: int) -> Hits:
+        Args:
+            store: The vectors.
+            tombstones: Rows that are gone.
+            codes: Codes of the same vectors; makes searching for a few queries several times as fast.
+            device: Where vectors are multiplied. Codes are used on the CPU only.
+
+        Raises:
+            KnowledgeBaseError: The codes are not of as many rows, or of as many numbers, as the vectors.
+        """
+        if codes is not None and (codes.rows, codes.dim) != (store.rows, store.dim):
+            raise KnowledgeBaseError(
+                f"there are codes of {codes.rows:,} x {codes.dim} numbers, and vectors of {store.rows:,} x "
+                f"{store.dim}. {REBUILD}"
+            )
+        self._store = store
+        self._device = torch.device(device)
+        self._codes = codes if self._device.type == "cpu" else None
+        gone = np.empty(0, dtype=np.int64) if tombstones is None else np.unique(tombstones)
+        gone = gone[(gone >= 0) & (gone < store.rows)]
+        self._live: Bool[np.ndarray, " row"] | None = None
+        if len(gone):
+            self._live = np.ones(store.rows, dtype=np.bool_)
+            self._live[gone] = False
+
+    def search(
+        self, queries: Float32[np.ndarray, "query dim"], k: int, allowed: Bool[np.ndarray, " row"] | None = None
+    ) -> Hits:
         """See `Index.search`.
 
         Raises:
             KnowledgeBaseError: The queries do not have the vectors' dimension.
-            ValueError: `k` is below 1; or a query is not finite, or so large that scores would not be.
+            ValueError: `k` is below 1; or a query is not finite, or so large that scores would not be; or `allowed`
+                is not about all rows.
         """
-        store = self._store
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        if queries.ndim != 2 or queries.shape[1] != store.dim:
-            raise KnowledgeBaseError(
-                f"queries of shape {queries.shape} cannot be compared with vectors of {store.dim} numbers: "
-                "was the knowledge base made with another model?"
-            )
-        if k < 1:
-            raise ValueError(f"k is {k}; at least one row must be asked for")
-        limit = np.finfo(np.float32).max / (_LARGEST_HALF * store.dim)
-        if not (np.abs(queries) < limit).all():
-            raise ValueError(f"queries must be finite and below {limit:.0e}; is the model that made them broken?")
-        k = min(k, store.rows - len(self._gone))
-        if not k or not len(queries):
-            return Hits(np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64))
-        best = _Best(len(queries), k)
-        columns = torch.from_numpy(queries).T
-        chunk_rows = max(_MIN_CHUNK_ROWS, min(_CHUNK_NUMBERS // store.dim, _CHUNK_SCORES // len(queries)))
-        for first, halves in store.chunks(chunk_rows):
-            scores = torch.from_numpy(halves).float() @ columns
-            start, end = np.searchsorted(self._gone, (first, first + len(halves)))
-            scores[torch.from_numpy(self._gone[start:end] - first)] = -torch.inf
-            best.add(first, scores)
-        return best.hits()
+        queries = checked(queries, k, self._store, allowed)
+        live = _both(self._live, allowed)
+        count = self._store.rows if live is None else int(live.sum())
+        k = min(k, count)
+        hits = Hits(np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64))
+        for start in range(0, len(queries) if k else 0, _MAX_QUERIES):
+            group = Queries.of(queries[start : start + _MAX_QUERIES])
+            shortlists = [Shortlist(self._store, group, place, k) for place in range(len(group.raw))]
+            if live is not None and count * _FEW <= self._store.rows:
+                for shortlist in shortlists:
+                    shortlist.add_rows(np.flatnonzero(live))
+            else:
+                self._scan(group, shortlists, live)
+            for place, shortlist in enumerate(shortlists, start):
+                hits.scores[place], hits.rows[place] = shortlist.best()
+        return hits
+
+    def _scan(self, queries: Queries, shortlists: list[Shortlist], live: Bool[np.ndarray, " row"] | None) -> None:
+        next_row = 0
+        if self._codes is not None and self._multiplies_codes(len(shortlists)):
+            for tile in scan_codes(self._codes, queries):
+                undecided = _add(tile, shortlists, live)
+                next_row = tile.first + tile.products.shape[1]
+                if undecided > _USELESS * tile.products.numel() and tile.products.shape[1] > _MIN_USELESS_ROWS:
+                    # Codes do not tell these rows apart.
+                    break
+        if next_row < self._store.rows:
+            for tile in scan_vectors(self._store, queries, self._device, next_row):
+                _add(tile, shortlists, live)
+
+    def _multiplies_codes(self, queries: int) -> bool:
+        return queries <= _MAX_CODE_QUERIES and codes_can_be_scanned(width_of(self._store.dim), queries)
 
 
-class _Best:
-    """The best `k` rows for each query among those seen so far. Rows must be added in ascending order."""
+def _add(tile: Tile, shortlists: list[Shortlist], live: Bool[np.ndarray, " row"] | None) -> int:
+    """Show a tile to all shortlists; return how many of its products they could not rule out."""
+    if live is not None:
+        alive = torch.from_numpy(live[tile.first : tile.first + tile.products.shape[1]])
+        tile.products.masked_fill_(~alive.to(tile.products.device), -torch.inf)
+    errors = tile.largest_errors
+    return sum(shortlist.add(tile, float(error)) for shortlist, error in zip(shortlists, errors, strict=True))
 
-    def __init__(self, queries: int, k: int) -> None:
-        self._queries = queries
-        self._k = k
-        # A row must beat this to get in: the worst of a query's best k, once there are k.
-        self._bar = np.full(queries, -np.inf, dtype=np.float32)
-        self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._waiting = 0
 
-    def add(self, first: int, scores: Float32[torch.Tensor, "row query"]) -> None:
-        """Look at the scores of the rows from `first` on. Minus infinity is a row that is gone."""
-        # Order: later rows lose ties, so they must be better than the bar.
-        passing = scores > torch.from_numpy(self._bar)
-        if int(passing.sum()) > self._queries * self._k:
-            least = scores.topk(min(self._k, len(scores)), dim=0).values[-1]
-            passing &= scores >= least
-        rows, queries = (places.numpy() for places in torch.nonzero(passing, as_tuple=True))
-        self._found.append((queries, scores[passing].numpy(), rows + first))
-        self._waiting += len(rows)
-        if self._waiting > self._queries * self._k:
-            self._sift()
+def checked(
+    queries: Float32[np.ndarray, "query dim"], k: int, store: VectorStore, allowed: Bool[np.ndarray, " row"] | None
+) -> Float32[np.ndarray, "query dim"]:
+    """The queries, if they and the other arguments of `Index.search` can be answered.
 
-    def hits(self) -> Hits:
-        self._sift()
-        _, scores, rows = self._found[0]
-        shape = (self._queries, self._k)
-        return Hits(scores.reshape(shape), rows.reshape(shape))
+    Raises:
+        KnowledgeBaseError: See `ExactIndex.search`, as for ValueError.
+        ValueError: The same.
+    """
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    if queries.ndim != 2 or queries.shape[1] != store.dim:
+        raise KnowledgeBaseError(
+            f"queries of shape {queries.shape} cannot be compared with vectors of {store.dim} numbers: "
+            "was the knowledge base made with another model?"
+        )
+    if k < 1:
+        raise ValueError(f"k is {k}; at least one row must be asked for")
+    limit = np.finfo(np.float32).max / (_LARGEST_HALF * store.dim)
+    if not (np.abs(queries) < limit).all():
+        raise ValueError(f"queries must be finite and below {limit:.0e}; is the model that made them broken?")
+    if allowed is not None and (allowed.shape != (store.rows,) or allowed.dtype != np.bool_):
+        raise ValueError(f"`allowed` has shape {allowed.shape} of {allowed.dtype}; expected ({store.rows},) of bool")
+    return queries
 
-    def _sift(self) -> None:
-        """Keep the best k of each query, sorted, and raise the bar."""
-        queries, scores, rows = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        order = np.lexsort((rows, -scores, queries))
-        queries, scores, rows = queries[order], scores[order], rows[order]
-        starts = np.searchsorted(queries, np.arange(self._queries))
-        rank = np.arange(len(queries)) - starts[queries]
-        is_last = rank == self._k - 1
-        self._bar[queries[is_last]] = scores[is_last]
-        kept = rank < self._k
-        self._found = [(queries[kept], scores[kept], rows[kept])]
-        self._waiting = 0
+
+def _both(
+    first: Bool[np.ndarray, " row"] | None, second: Bool[np.ndarray, " row"] | None
+) -> Bool[np.ndarray, " row"] | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return np.asarray(first & second)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,15 +25,18 @@ class Hits:
 class Index(Protocol):
     """Finds the rows with the largest inner product."""
 
-    def search(self, queries: Float32[np.ndarray, "query dim"], k: int) -> Hits:
+    def search(
+        self, queries: Float32[np.ndarray, "query dim"], k: int, allowed: Bool[np.ndarray, " row"] | None = None
+    ) -> Hits:
         """Search for many queries at once.
 
         Args:
             queries: One vector each. They must be finite.
             k: How many rows to find for each, at least 1.
+            allowed: Which of all rows may be returned, tombstones counted (all unless given).
 
         Returns:
-            Exactly `min(k, live rows)` columns, where a row is live unless it is a tombstone. Tombstones are
-            never returned.
+            Exactly `min(k, rows that are live and allowed)` columns, where a row is live unless it is a
+            tombstone. No other row is ever returned.
         """
         ...

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from realm.errors import CorruptFileError, KnowledgeBaseError
 NUMBER = np.dtype("<f2")
 REBUILD = "Rebuild the knowledge base with: realm index SOURCE... --kb NEW_FOLDER"
 
-_CHUNK_BYTES = 8 << 20
 _NAME = re.compile(r"[0-9]{6,}\.f16")
 
 
@@ -84,24 +82,22 @@ def check_segments(folder: Path, segments: Sequence[Segment], dim: int) -> None:
                 f"{path}: vectors of {segment.dim} numbers, where {dim} are expected: another model made them. "
                 f"{REBUILD}"
             )
-        if not path.is_file():
-            raise CorruptFileError(f"{path}: missing. {REBUILD}")
-        found = path.stat().st_size
-        is_last = place == len(segments) - 1
-        if found < segment.bytes or (found > segment.bytes and not is_last):
-            raise CorruptFileError(f"{path}: {found:,} bytes, where the manifest names {segment.bytes:,}. {REBUILD}")
+        check_bytes(path, segment.bytes, place == len(segments) - 1, REBUILD)
 
 
-def digest_of(file: BinaryIO, segment: Segment) -> Any:
-    """SHA-256 object over the bytes of `file` that belong to `segment`."""
-    digest = hashlib.sha256()
-    left = segment.bytes
-    while left and (data := file.read(min(_CHUNK_BYTES, left))):
-        digest.update(data)
-        left -= len(data)
-    return digest
+def check_bytes(path: Path, expected: int, is_last: bool, rebuild: str) -> None:
+    """Compare the size of a file with what the manifest says; the last file of a sequence may be longer.
+
+    Raises:
+        CorruptFileError: The file is missing or has another size; `rebuild` is the next command.
+    """
+    if not path.is_file():
+        raise CorruptFileError(f"{path}: missing. {rebuild}")
+    found = path.stat().st_size
+    if found < expected or (found > expected and not is_last):
+        raise CorruptFileError(f"{path}: {found:,} bytes, where the manifest names {expected:,}. {rebuild}")
 
 
-def damaged(path: Path) -> CorruptFileError:
+def damaged(path: Path, rebuild: str = REBUILD) -> CorruptFileError:
     """The error for a file whose digest is wrong."""
-    return CorruptFileError(f"{path}: the bytes are not those the manifest names (SHA-256 differs). {REBUILD}")
+    return CorruptFileError(f"{path}: the bytes are not those the manifest names (SHA-256 differs). {rebuild}")

@@ -12,19 +12,18 @@ neither what made the vectors nor what they stand for. Read `VectorWriter` first
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Float16, Float32, Int64
 
 from realm.artifacts import sync_directory
 from realm.errors import ModelError
-from realm.index.segments import NUMBER, Segment, check_segments, damaged, digest_of
+from realm.index.appending import AppendedFile, sha256_of_start
+from realm.index.segments import NUMBER, Segment, check_segments, damaged
 
 ROWS_PER_SEGMENT = 1 << 20
 
@@ -56,8 +55,7 @@ class VectorWriter:
         self._folder = folder
         self._rows_per_segment = rows_per_segment
         self._segments = list(published)
-        self._file: BinaryIO | None = None
-        self._digest = hashlib.sha256()
+        self._file: AppendedFile | None = None
         self._rows = 0
         folder.mkdir(parents=True, exist_ok=True)
         check_segments(folder, published, dim)
@@ -98,9 +96,7 @@ class VectorWriter:
         while start < len(halves):
             file = self._file or self._begin()
             part = halves[start : start + self._rows_per_segment - self._rows]
-            data = part.tobytes()
-            file.write(data)
-            self._digest.update(data)
+            file.write(part.tobytes())
             self._rows += len(part)
             start += len(part)
             if self._rows == self._rows_per_segment:
@@ -113,47 +109,37 @@ class VectorWriter:
             The segments of all rows so far, for the manifest.
         """
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._file.sync()
         sync_directory(self._folder)
-        return (*self._segments, *([self._open_segment()] if self._rows else []))
+        return (*self._segments, *([self._open_segment(self._file)] if self._file is not None and self._rows else []))
 
     def close(self) -> None:
         """Let go of the file. Rows that were not published are cut off by the next writer."""
         if self._file is not None:
             self._file.close()
-            self._file = None
 
     def _reopen(self, segment: Segment) -> None:
-        path = self._folder / segment.name
-        file = path.open("r+b")
-        self._digest = digest_of(file, segment)
-        if self._digest.hexdigest() != segment.sha256:
-            file.close()
-            raise damaged(path)
-        file.truncate(segment.bytes)
-        file.seek(segment.bytes)
-        self._file, self._rows = file, segment.rows
+        self._file = AppendedFile(self._folder / segment.name, segment.bytes, segment.sha256)
+        self._rows = segment.rows
 
-    def _begin(self) -> BinaryIO:
-        self._file = (self._folder / self._open_name()).open("wb")
-        self._digest = hashlib.sha256()
+    def _begin(self) -> AppendedFile:
+        self._file = AppendedFile(self._folder / self._open_name())
         self._rows = 0
         return self._file
 
-    def _finish(self, file: BinaryIO) -> None:
-        file.flush()
-        os.fsync(file.fileno())
-        self._segments.append(self._open_segment())
-        self.close()
+    def _finish(self, file: AppendedFile) -> None:
+        file.sync()
+        self._segments.append(self._open_segment(file))
+        file.close()
+        self._file = None
         self._rows = 0
 
     def _open_name(self) -> str:
         return f"{len(self._segments):06d}.f16"
 
-    def _open_segment(self) -> Segment:
+    def _open_segment(self, file: AppendedFile) -> Segment:
         size = self._rows * self.dim * NUMBER.itemsize
-        return Segment(self._open_name(), self._rows, self.dim, self._digest.hexdigest(), size)
+        return Segment(self._open_name(), self._rows, self.dim, file.sha256, size)
 
 
 class VectorStore:
@@ -200,11 +186,12 @@ class VectorStore:
             vectors[chosen] = self._maps[place][rows[chosen] - self._ends[place]]
         return vectors
 
-    def chunks(self, max_rows: int) -> Iterator[tuple[int, Float16[np.ndarray, "row dim"]]]:
-        """All vectors in order: the first row's number, and up to `max_rows` rows straight from the file."""
+    def chunks(self, max_rows: int, start: int = 0) -> Iterator[tuple[int, Float16[np.ndarray, "row dim"]]]:
+        """Vectors in order, from row `start` on: the first row's number, and up to `max_rows` rows straight from
+        the file."""
         for first, segment in zip(self._ends.tolist(), self._maps, strict=False):
-            for start in range(0, len(segment), max_rows):
-                yield first + start, segment[start : start + max_rows]
+            for place in range(max(0, start - first), len(segment), max_rows):
+                yield first + place, segment[place : place + max_rows]
 
     def verify(self) -> None:
         """Read all bytes and compare digests.
@@ -214,6 +201,5 @@ class VectorStore:
         """
         for segment in self.segments:
             path = self._folder / segment.name
-            with path.open("rb") as file:
-                if digest_of(file, segment).hexdigest() != segment.sha256:
-                    raise damaged(path)
+            if sha256_of_start(path, segment.bytes) != segment.sha256:
+                raise damaged(path)

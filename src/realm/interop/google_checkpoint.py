@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from realm.errors import ModelError
-from realm.interop.google_names import Flavour, Target, to_tf_name
+from realm.interop.google_names import Flavour, GoogleName, Target, to_tf_name
 from realm.interop.google_plan import plan_google_checkpoint, some_of
 from realm.interop.tensorflow_bundle import TensorBundle
 from realm.interop.tensorflow_bundle_writer import write_bundle
@@ -49,7 +49,17 @@ def load_google_checkpoint(prefix: Path, target: Target) -> dict[str, Tensor]:
     bundle = TensorBundle(prefix)
     plan = plan_google_checkpoint(bundle, target)
     _logger.info("%s", plan.report())
-    return {ours: _tensor(bundle.read(theirs), turned) for ours, (theirs, turned) in plan.sources.items()}
+    return {ours: read_weight(bundle, theirs) for ours, theirs in plan.sources.items()}
+
+
+def read_weight(bundle: TensorBundle, source: GoogleName) -> Tensor:
+    """One weight of a plan, out of its variable.
+
+    Raises:
+        SourceError: Its data are missing or damaged.
+    """
+    array = bundle.read(source.name)
+    return torch.from_numpy(np.ascontiguousarray(array.T) if source.transposed else array)
 
 
 def save_google_checkpoint(
@@ -92,10 +102,6 @@ def _check_shared_embedder(state_dict: Mapping[str, Tensor]) -> None:
                     f"{name} is not the weight of the other embedder, and Google's scorer has only one; "
                     "save each of the two as 'embedder'"
                 )
-
-
-def _tensor(array: NDArray[Any], transposed: bool) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array.T) if transposed else array)
 
 
 def _array(tensor: Tensor, transposed: bool) -> NDArray[Any]:

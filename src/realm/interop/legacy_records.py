@@ -21,6 +21,7 @@ from realm.interop.array_pickle import ArrayPickle
 
 _HEADER_BYTES: Final = 128
 _BATCH_RECORDS: Final = 1000
+_LET_GO_BYTES: Final = 1 << 26
 
 # What numpy pickles for an object array, with a length of eight bytes wherever the number of records stands.
 # numpy.core is the old home of _reconstruct: numpy 1 and 2 both find it there.
@@ -50,8 +51,7 @@ def read_block_records(path: Path) -> NDArray[np.object_]:
             run.
         SourceError: The file is missing, cut off, damaged, or holds something else than byte strings.
     """
-    with _opened(path) as file:
-        count = _header(file, path)[1]
+    count = count_block_records(path)
     records = np.empty(count, dtype=np.object_)
     filled = 0
     for batch in _batches(path):
@@ -71,6 +71,12 @@ def iterate_block_records(path: Path) -> Iterator[bytes]:
     """
     for batch in _batches(path):
         yield from batch
+
+
+def count_block_records(path: Path) -> int:
+    """How many records a `block_records.npy` announces; arguments and errors as for `read_block_records`."""
+    with _opened(path) as file:
+        return _header(file, path)[1]
 
 
 def write_block_records(path: Path, records: Iterable[bytes]) -> int:
@@ -162,15 +168,27 @@ def _batches(path: Path) -> Iterator[list[bytes]]:
         found = 0
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                for batch in ArrayPickle(data, start).batches():
+                reader = ArrayPickle(data, start)
+                let_go = 0
+                for batch in reader.batches():
                     found += len(batch)
                     yield batch
+                    if reader.position - let_go >= _LET_GO_BYTES:
+                        let_go = _let_go(data, let_go, reader.position)
             except UnsafeFileError as exc:
                 raise UnsafeFileError(f"{path}: {exc}") from None
             except SourceError as exc:
                 raise SourceError(f"{path}: {exc}") from exc
     if found != count:
         raise SourceError(f"{path}: its header announces {count} records and its pickle holds {found}")
+
+
+def _let_go(data: mmap.mmap, start: int, position: int) -> int:
+    """Count what has been read no longer as memory of this process, where the system can; gives the new start."""
+    end = position // mmap.PAGESIZE * mmap.PAGESIZE
+    if hasattr(mmap, "MADV_DONTNEED"):
+        data.madvise(mmap.MADV_DONTNEED, start, end - start)
+    return end
 
 
 def _fixed_width(file: BinaryIO, path: Path, dtype: np.dtype[Any], count: int) -> Iterator[list[bytes]]:

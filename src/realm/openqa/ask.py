@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from realm.corpus.block_store import StoredBlock
 from realm.errors import KnowledgeBaseError, QuestionError
-from realm.features.inputs import Inputs
-from realm.features.spans import characters_of_pieces
-from realm.models.spans import SpanCandidates, allowed_spans, span_candidates
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
+from realm.openqa.search import BlockSearch, Found, fusion_weight
+from realm.openqa.span_choice import Span, best_span
 from realm.records import Answer, Evidence
 
 MAX_QUESTION_PIECES = 128
-_LIKELY_SPANS = 64
-_BLOCKS_AT_ONCE = 32
 
 
-class _Span(NamedTuple):
-    """A span as characters of its document."""
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """How blocks are looked for; what is None is as the knowledge base says.
 
-    place: int
-    start: int
-    end: int
+    Attributes:
+        where: Only documents that fit this condition, such as `source = 'x' AND year >= 1990`; see
+            `realm.corpus.conditions`.
+        hybrid: By words and vectors, or by vectors alone.
+        weight: Share of the words in the order of blocks, 0 to 1.
+    """
+
+    where: str | None = None
+    hybrid: bool | None = None
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question with its word pieces and the blocks found for it."""
+
     text: str
+    ids: list[int]
+    found: Found
+    note: str
 
 
 class OpenQA:
@@ -55,6 +66,7 @@ class OpenQA:
                 f"{model.name} is now {model.reference.digest[:12]}.... Make it again with: realm index"
             )
         self.knowledge_base = knowledge_base
+        self.search = BlockSearch(knowledge_base)
         self.model = model
 
     @classmethod
@@ -68,37 +80,66 @@ class OpenQA:
         knowledge_base = KnowledgeBase.open(folder)
         return cls(knowledge_base, ModelFolder.open(knowledge_base.manifest.model.name))
 
-    def ask(self, question: str, *, top: int = 5, min_confidence: float = 0.0) -> Answer:
+    def ask(
+        self, question: str, *, top: int = 5, min_confidence: float = 0.0, searching: Searching | None = None
+    ) -> Answer:
         """Answer one question; see `ask_many`."""
-        return self.ask_many([question], top=top, min_confidence=min_confidence)[0]
+        return self.ask_many([question], top=top, min_confidence=min_confidence, searching=searching)[0]
 
-    def ask_many(self, questions: Sequence[str], *, top: int = 5, min_confidence: float = 0.0) -> list[Answer]:
+    def ask_many(
+        self,
+        questions: Sequence[str],
+        *,
+        top: int = 5,
+        retrieve: int | None = None,
+        min_confidence: float = 0.0,
+        searching: Searching | None = None,
+    ) -> list[Answer]:
         """Answer several questions; they share embedding and search.
 
         Args:
             questions: As typed.
-            top: How many blocks to read and to give as evidence.
+            top: How many blocks to read.
+            retrieve: How many to give as evidence, at least `top`; as many as are read unless given.
             min_confidence: Below it the answer is None, with the evidence still given.
+            searching: How blocks are looked for; as the knowledge base says unless given.
 
         Raises:
             QuestionError: A question is empty or too long.
+            UsageError: The condition, or the weight, cannot be used.
             ValueError: `top` is less than 1.
         """
         if top < 1:
             raise ValueError(f"top must be at least 1; found {top}.")
+        asked, seconds = self._find(questions, max(top, retrieve or 0), searching or Searching())
+        return [self._read(one, top, seconds, min_confidence) for one in asked]
+
+    def retrieve(
+        self, questions: Sequence[str], k: int, searching: Searching | None = None
+    ) -> list[tuple[Evidence, ...]]:
+        """The best `k` blocks of each question, best first, without reading them. Raises like `ask_many`."""
+        asked, _ = self._find(questions, k, searching or Searching())
+        return [self._evidence(self._blocks(one), one.found.dense, None) for one in asked]
+
+    def _find(self, questions: Sequence[str], k: int, searching: Searching) -> tuple[list[_Asked], dict[str, float]]:
+        """Blocks for each question, and the seconds that embedding and search took for one."""
+        share = fusion_weight(self.knowledge_base.manifest, hybrid=searching.hybrid, weight=searching.weight)
         if not questions:
-            return []
+            return [], {}
         begin = time.perf_counter()
         pieces = [self._question_pieces(question) for question in questions]
         vectors = self.model.embed([self.model.inputs.question(ids, MAX_QUESTION_PIECES + 2) for ids in pieces])
         embedded = time.perf_counter()
-        hits = self.knowledge_base.search(vectors, top)
+        retrieval = self.search.search(questions, vectors, k, weight=share, where=searching.where)
         searched = time.perf_counter()
-        shared = {"embed": (embedded - begin) / len(questions), "search": (searched - embedded) / len(questions)}
-        return [
-            self._read(question, ids, rows, scores, shared, min_confidence)
-            for question, ids, rows, scores in zip(questions, pieces, hits.rows, hits.scores, strict=True)
+        asked = [
+            _Asked(question, ids, found, retrieval.note)
+            for question, ids, found in zip(questions, pieces, retrieval.found, strict=True)
         ]
+        return asked, {
+            "embed": (embedded - begin) / len(questions),
+            "search": (searched - embedded) / len(questions),
+        }
 
     def _question_pieces(self, question: str) -> list[int]:
         try:
@@ -113,76 +154,28 @@ class OpenQA:
             raise QuestionError(f"The question has {len(ids):,} word pieces; at most {most} are read. Shorten it.")
         return ids
 
-    def _read(
-        self,
-        question: str,
-        question_ids: list[int],
-        rows: NDArray[np.int64],
-        scores: NDArray[np.float32],
-        seconds: dict[str, float],
-        min_confidence: float,
-    ) -> Answer:
+    def _blocks(self, asked: _Asked) -> list[StoredBlock]:
+        return self.knowledge_base.take_blocks(asked.found.rows.tolist())
+
+    def _read(self, asked: _Asked, top: int, seconds: dict[str, float], min_confidence: float) -> Answer:
         begin = time.perf_counter()
-        blocks = self.knowledge_base.take_blocks(rows.tolist())
+        blocks, relevance = self._blocks(asked), asked.found.dense
         if not blocks:
-            return Answer(question, None, 0.0, (), seconds)
-        span, confidence = self._best_span(question_ids, blocks, scores)
+            return Answer(asked.text, None, 0.0, (), seconds, asked.note)
+        span, confidence = best_span(self.model, asked.ids, blocks[:top], relevance[:top])
         if span is not None and confidence < min_confidence:
             span = None
-        evidence = self._evidence(blocks, scores, span)
+        read = self._evidence(blocks[:top], relevance[:top], span)
+        further = self._evidence(blocks[top:], relevance[top:], None)
+        evidence = (*read, *(replace(each, probability=0.0) for each in further))
         took = {**seconds, "read": time.perf_counter() - begin}
-        return Answer(question, None if span is None else span.text, confidence, evidence, took)
-
-    def _best_span(
-        self, question_ids: list[int], blocks: Sequence[StoredBlock], scores: NDArray[np.float32]
-    ) -> tuple[_Span | None, float]:
-        """What the spans of all blocks say with the highest total probability, at its likeliest place."""
-        model = self.model
-        config = model.networks.config
-        length = min(config.reader_seq_len + len(question_ids), config.max_position_embeddings)
-        inputs = model.inputs.pad(
-            [model.inputs.reader(question_ids, stored.block.token_ids, length) for stored in blocks]
-        ).to(model.device)
-        span_scores, candidates = self._span_scores(inputs, torch.from_numpy(scores).to(model.device))
-        # Where no span is allowed at all, softmax gives NaN.
-        probabilities = span_scores.flatten().softmax(-1).nan_to_num(0.0)
-        likely = probabilities.topk(min(_LIKELY_SPANS, len(probabilities)))
-        offsets = [pieces.offsets for pieces in model.tokenizer.encode_batch([stored.block.text for stored in blocks])]
-        spans: dict[str, _Span] = {}
-        beliefs: dict[str, float] = {}
-        for probability, number in zip(likely.values.tolist(), likely.indices.tolist(), strict=True):
-            if probability == 0.0:
-                break
-            place, candidate = divmod(number, span_scores.size(1))
-            first, last = (int(side[candidate]) - len(question_ids) - 2 for side in candidates)
-            text = blocks[place].block.text
-            start, end = whole_words(text, *characters_of_pieces(offsets[place], first, last))
-            said = text[start:end].casefold()
-            spans.setdefault(said, _Span(place, start, end, text[start:end]))
-            beliefs[said] = beliefs.get(said, 0.0) + probability
-        if not beliefs:
-            return None, 0.0
-        best = max(beliefs, key=beliefs.__getitem__)
-        return spans[best], min(1.0, beliefs[best])
-
-    def _span_scores(self, inputs: Inputs, relevance: Tensor) -> tuple[Tensor, SpanCandidates]:
-        """Score of every span of every block, reader and retriever together; -inf where no span may be."""
-        reader = self.model.networks.reader
-        candidates = span_candidates(inputs.input_ids.size(1), reader.config.max_span_width, inputs.input_ids.device)
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(relevance), _BLOCKS_AT_ONCE):
-                rows = slice(start, start + _BLOCKS_AT_ONCE)
-                arguments = {name: tensor[rows] for name, tensor in inputs.for_trunk().items()}
-                hidden = reader.realm(**arguments, return_dict=True).last_hidden_state
-                allowed = allowed_spans(inputs.body_mask[rows], candidates)
-                scores = reader.span_scores(hidden, candidates).float() + relevance[rows, None]
-                parts.append(scores.masked_fill(~allowed, -torch.inf))
-        return torch.cat(parts), candidates
+        return Answer(asked.text, None if span is None else span.text, confidence, evidence, took, asked.note)
 
     def _evidence(
-        self, blocks: Sequence[StoredBlock], scores: NDArray[np.float32], span: _Span | None
+        self, blocks: Sequence[StoredBlock], scores: NDArray[np.float32], span: Span | None
     ) -> tuple[Evidence, ...]:
+        if not blocks:
+            return ()
         versions = self.knowledge_base.document_versions([stored.block.document_id for stored in blocks])
         shifted = np.exp(scores - scores.max())
         shares = shifted / shifted.sum()
@@ -201,17 +194,3 @@ class OpenQA:
             )
             for place, stored in enumerate(blocks)
         )
-
-
-def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
-    """Widen a range to the borders of the words it begins and ends in."""
-    while start > 0 and _is_of_word(text[start - 1]) and _is_of_word(text[start]):
-        start -= 1
-    while end < len(text) and _is_of_word(text[end - 1]) and _is_of_word(text[end]):
-        end += 1
-    return start, end
-
-
-def _is_of_word(character: str) -> bool:
-    """Letters, digits, and the accents that stand behind their letter as characters of their own."""
-    return character.isalnum() or unicodedata.combining(character) > 0

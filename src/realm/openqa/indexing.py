@@ -1,57 +1,49 @@
-"""Sources into a knowledge base: read, cut, embed what is new or changed, publish as one version."""
+"""Sources into a knowledge base: read, cut, embed what is new or changed, publish as one version.
+
+sources ──survey──► is all of it readable, how much is new ──► read again ──► cut ──► embed ──► put ──► … ──► publish
+
+Read `index_sources` first.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
+from realm.corpus.document_store import DocumentStore, StoredDocument
 from realm.corpus.readers import read_documents
 from realm.corpus.skips import SkipReport
+from realm.errors import SourceError
+from realm.openqa.estimate import Estimate, estimate
+from realm.openqa.index_report import IndexReport
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import Manifest
+from realm.openqa.memory import MemoryLimit, resident_bytes
 from realm.openqa.model_folder import ModelFolder
+from realm.openqa.pending import Job
+from realm.openqa.survey import (
+    MAX_BYTES,
+    Survey,
+    bytes_of,
+    known_documents,
+    survey,
+    survey_of_bytes,
+    with_stored,
+)
 from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Document
 
 MAX_BLOCK_PIECES = 288
 _BLOCKS_PER_STEP = 512
-_DOCUMENTS_PER_LOOKUP = 256
-
-
-@dataclass
-class IndexReport:
-    """What a run of indexing did.
-
-    Attributes:
-        added: New documents.
-        updated: Documents whose content had changed.
-        unchanged: Documents that were there already.
-        blocks: Blocks embedded.
-        characters_seen: Characters of documents done with.
-        characters: Characters of all documents of the sources.
-        seconds: Time since embedding began.
-        resumed: Whether a run that was cut short was gone on with.
-        skipped: Records left out, by reason.
-        manifest: The published version; None until then.
-    """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    blocks: int = 0
-    characters_seen: int = 0
-    characters: int = 0
-    seconds: float = 0.0
-    resumed: bool = False
-    skipped: SkipReport | None = None
-    manifest: Manifest | None = None
-
-
-Progress = Callable[[IndexReport], None]
+_NOT_A_RECORD = "other_kind"
 
 
 def index_sources(
@@ -60,44 +52,71 @@ def index_sources(
     model: ModelFolder,
     *,
     skip_bad: bool = False,
-    progress: Progress | None = None,
+    prune: bool = False,
+    max_ram_bytes: int | None = None,
+    search: str | None = None,
+    processes: int = 1,
+    progress: Callable[[IndexReport], None] | None = None,
 ) -> IndexReport:
     """Make or update a knowledge base.
 
-    All sources are read once before anything is written, so that bad input is found while nothing has changed.
-    A run that is killed leaves the published version as it was; the next one goes on where it stopped.
+    A run that is killed leaves the published version as it was; the next one over the same sources goes on where it
+    stopped. Sources of up to 1 GiB are read once before anything is written, so that bad input is found while
+    nothing has changed; in larger ones it is found on the way, and the published version stays.
 
     Args:
         folder: The knowledge base.
         sources: Files and folders of documents.
         model: Embeds the blocks.
         skip_bad: Leave out records that cannot be read instead of stopping.
+        prune: Remove documents that the sources do not have.
+        max_ram_bytes: The most memory to take.
+        search: How vectors are to be searched from now on: `exact`, `faiss` or `auto`; as before unless given.
+        processes: How many processes cut documents into blocks while others are embedded; see `chunk_documents`.
         progress: Called after every step.
 
     Raises:
-        SourceError: A source is missing, empty or not in its format.
+        SourceError: A source is missing, empty or not in its format; or with `prune`, records that were left out
+            might be documents that would be removed.
         KnowledgeBaseError: The folder cannot be written, or belongs to another model.
+        UsageError: `max_ram_bytes` is too little.
     """
+    job = Job("index", tuple(str(Path(source).resolve()) for source in sources))
     report = IndexReport(skipped=SkipReport())
-    report.characters = sum(
-        len(document.text) for document in read_documents(sources, skip_bad=skip_bad, report=report.skipped)
-    )
+    # Sources that are missing or of no known kind are refused here, whether they are then read or not.
+    documents = read_documents(sources, skip_bad=skip_bad, report=report.skipped)
+    if bytes_of(sources) > MAX_BYTES:
+        ahead = survey_of_bytes(sources)
+    else:
+        ahead = survey(documents, known_documents(folder, job, model.reference))
+    if prune and ahead.is_exact:
+        _require_all_read(report)
+    report.characters = ahead.characters
     config = model.networks.config
     max_pieces = min(MAX_BLOCK_PIECES, config.max_position_embeddings)
-    with KnowledgeBaseWriter(folder, model.reference, config.retriever_proj_size, max_pieces) as writer:
-        report.resumed = writer.resumed
+    limit = MemoryLimit(max_ram_bytes, _BLOCKS_PER_STEP)
+    dim = config.retriever_proj_size
+    with KnowledgeBaseWriter(folder, model.reference, dim, max_pieces, job=job, search=search) as writer:
+        report.resumed, report.discarded_blocks = writer.resumed, writer.discarded_blocks
         begin = time.monotonic()
-        changed = _changed(read_documents(sources, skip_bad=skip_bad), writer, report)
-        for step in _steps(chunk_documents(changed, model.tokenizer, max_pieces=max_pieces)):
-            rows = [
-                model.inputs.block(cut.title_ids, block.token_ids, max_pieces) for cut in step for block in cut.blocks
-            ]
-            writer.put(step, model.embed(rows))
-            report.blocks += len(rows)
-            report.characters_seen += sum(len(cut.document.text) for cut in step)
-            report.seconds = time.monotonic() - begin
-            if progress is not None:
-                progress(report)
+        again = read_documents(sources, skip_bad=skip_bad, report=None if ahead.is_exact else report.skipped)
+        changed = _Changed(again, writer.known, report, keeps_ids=prune or writer.resumed)
+        cut = chunk_documents(changed, model.tokenizer, max_pieces=max_pieces, processes=processes)
+        with closing(cast("Generator[ChunkedDocument, None, None]", cut)) as cuts:
+            for step in _steps(cuts, limit):
+                vectors = _embed(step, model, max_pieces, limit.blocks_per_step)
+                writer.put(step, vectors, replaced=changed.pop_replaced(step))
+                report.blocks += len(vectors)
+                report.characters_seen += sum(len(cut.document.text) for cut in step)
+                report.seconds = time.monotonic() - begin
+                if report.estimate is None:
+                    report.estimate = _estimate(ahead, step, writer, report)
+                if progress is not None:
+                    progress(report)
+                limit.check()
+        if prune:
+            _require_all_read(report)
+        report.removed = writer.keep_only(changed.seen, prune=prune)
         report.manifest = writer.publish()
     return report
 
@@ -111,38 +130,104 @@ def remove_documents(folder: Path, ids: Sequence[str]) -> tuple[int, Manifest]:
     Raises:
         KnowledgeBaseError: There is no knowledge base, or another process is writing it.
     """
-    manifest = KnowledgeBase.open(folder).manifest
-    with KnowledgeBaseWriter(folder, manifest.model, manifest.dim, manifest.max_block_pieces) as writer:
+    base = KnowledgeBase.open(folder)
+    manifest = base.manifest
+    if not base.documents.get(ids, with_text=False):
+        return 0, manifest
+    job = Job("remove", tuple(ids))
+    with KnowledgeBaseWriter(folder, manifest.model, manifest.dim, manifest.max_block_pieces, job=job) as writer:
         removed = writer.remove(ids)
         return removed, writer.publish()
 
 
-def _changed(documents: Iterator[Document], writer: KnowledgeBaseWriter, report: IndexReport) -> Iterator[Document]:
-    """Documents that are not in the knowledge base as they are."""
-    while batch := list(islice(documents, _DOCUMENTS_PER_LOOKUP)):
-        known = writer.documents.get([document.id for document in batch], with_text=False)
-        for document in batch:
-            stored = known.get(document.id)
+class _Changed:
+    """The documents that are not in the knowledge base as they are.
+
+    Attributes:
+        seen: Ids of all documents of the sources so far, if they are kept: memory grows with them.
+    """
+
+    def __init__(
+        self, documents: Iterator[Document], known: DocumentStore, report: IndexReport, *, keeps_ids: bool
+    ) -> None:
+        self.seen: set[str] = set()
+        self._keeps_ids = keeps_ids
+        self._documents = documents
+        self._known = known
+        self._report = report
+        self._replaced: dict[str, StoredDocument] = {}
+
+    def __iter__(self) -> Iterator[Document]:
+        report = self._report
+        for document, stored in with_stored(self._documents, self._known):
+            if self._keeps_ids:
+                self.seen.add(document.id)
             if stored is None:
                 report.added += 1
             elif stored.content_hash != document_hash(document):
                 report.updated += 1
+                self._replaced[document.id] = stored
             else:
                 report.unchanged += 1
                 report.characters_seen += len(document.text)
                 continue
             yield document
 
+    def pop_replaced(self, cuts: Sequence[ChunkedDocument]) -> dict[str, StoredDocument]:
+        """What some of them take the place of."""
+        ids = (cut.document.id for cut in cuts)
+        return {id: self._replaced.pop(id) for id in ids if id in self._replaced}
 
-def _steps(cuts: Iterator[ChunkedDocument]) -> Iterator[list[ChunkedDocument]]:
-    """Documents in groups of about `_BLOCKS_PER_STEP` blocks."""
+
+def _require_all_read(report: IndexReport) -> None:
+    """Refuse to remove what may only have been left out."""
+    skipped = report.skipped or SkipReport()
+    left_out = skipped.total - skipped.reasons[_NOT_A_RECORD]
+    if left_out:
+        first = next(text for reason, text in skipped.examples.items() if reason != _NOT_A_RECORD)
+        raise SourceError(
+            f"{left_out:,} records were left out, and --prune would remove their documents (first: {first}). "
+            "Mend them, or leave out --prune."
+        )
+
+
+def _embed(
+    step: Sequence[ChunkedDocument], model: ModelFolder, max_pieces: int, blocks_at_once: int
+) -> NDArray[np.float32]:
+    """Vectors of all blocks of the documents, in order; those of a very long document in several goes."""
+    rows = (model.inputs.block(cut.title_ids, block.token_ids, max_pieces) for cut in step for block in cut.blocks)
+    parts = [model.embed([])]
+    while group := list(islice(rows, max(blocks_at_once, 1))):
+        parts.append(model.embed(group))
+    return np.concatenate(parts)
+
+
+def _steps(cuts: Iterator[ChunkedDocument], limit: MemoryLimit) -> Iterator[list[ChunkedDocument]]:
+    """Documents in groups of about as many blocks as the limit says."""
     group: list[ChunkedDocument] = []
     blocks = 0
     for cut in cuts:
         group.append(cut)
         blocks += len(cut.blocks)
-        if blocks >= _BLOCKS_PER_STEP:
+        if blocks >= limit.blocks_per_step:
             yield group
             group, blocks = [], 0
     if group:
         yield group
+
+
+def _estimate(
+    ahead: Survey, step: Sequence[ChunkedDocument], writer: KnowledgeBaseWriter, report: IndexReport
+) -> Estimate:
+    characters = sum(len(cut.document.text) for cut in step)
+    left = ahead.new_characters - (0 if ahead.is_exact else report.characters_seen - characters)
+    times = left / characters if characters else 1.0
+    return estimate(
+        ahead.new_documents if ahead.is_exact else round(len(step) * times),
+        left,
+        done_characters=characters,
+        done_blocks=report.blocks,
+        done_bytes=writer.new_bytes,
+        seconds=report.seconds,
+        memory_bytes=resident_bytes(),
+    )

@@ -1,8 +1,13 @@
-"""A knowledge base: one folder of documents, blocks and vectors, opened at its last complete version."""
+"""A knowledge base: one folder of documents, blocks and vectors, opened at its last complete version or an older one.
+
+A version stays as it is while writers make the next. `realm compact` drops old versions: who has one open goes on
+with what is in memory, and is told to open the knowledge base again as soon as something is not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +17,27 @@ from numpy.typing import NDArray
 
 from realm.corpus.block_store import BlockStore, StoredBlock
 from realm.corpus.document_store import DocumentStore
-from realm.errors import KnowledgeBaseError
+from realm.errors import CorruptFileError, KnowledgeBaseError
+from realm.index.codes import CodeStore
 from realm.index.exact import ExactIndex
 from realm.index.protocol import Hits, Index
 from realm.index.tombstones import read_tombstones
 from realm.index.vectors import VectorStore
-from realm.openqa.manifest import PUBLISHED, Manifest, read_manifest
+from realm.openqa.manifest import (
+    BLOCKS,
+    DOCUMENTS,
+    INDEX,
+    PUBLISHED,
+    VERSIONS,
+    Manifest,
+    published_versions,
+    read_manifest,
+    version_name,
+)
+from realm.openqa.verification import verify_version
 from realm.records import Document
 
-DOCUMENTS = "documents.lance"
-BLOCKS = "blocks.lance"
-VECTORS = "vectors"
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -38,54 +53,82 @@ class KnowledgeBase:
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: str | Path) -> KnowledgeBase:
-        """Open the last complete version.
+    def open(cls, folder: str | Path, version: int | None = None) -> KnowledgeBase:
+        """Open the last complete version, or an older one.
 
         Raises:
-            KnowledgeBaseError: There is none.
+            KnowledgeBaseError: There is none, or not that version.
             CorruptFileError: The manifest, or a vector file, is damaged.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder, PUBLISHED) if folder.is_dir() else None
-        if manifest is None:
-            raise KnowledgeBaseError(
-                f"No knowledge base at {folder}: expected a folder with {PUBLISHED}. Make one with: "
-                f"realm index SOURCE... --kb {folder}"
-            )
-        base = cls(folder, manifest)
-        base.vectors  # noqa: B018 - a missing or short vector file is found now, not at the first question
-        return base
+        for left in reversed(range(_TRIES)):
+            base = cls(folder, _manifest(folder, version))
+            try:
+                base.vectors  # noqa: B018 - a missing or short vector file is found now, not at the first question
+            except CorruptFileError:
+                raise
+            except KnowledgeBaseError:  # compacted since the manifest was read
+                if version is not None or not left:
+                    raise
+            else:
+                return base
+        raise AssertionError("the loop returns or raises")
+
+    @staticmethod
+    def versions(folder: str | Path) -> list[int]:
+        """Versions that can be opened, oldest first: all since the last `realm compact`."""
+        return published_versions(Path(folder))
 
     @cached_property
     def documents(self) -> DocumentStore:
         """The documents."""
-        return DocumentStore.open(self.folder / DOCUMENTS, self.manifest.documents_version)
+        with self._not_dropped():
+            return DocumentStore.open(self.folder / DOCUMENTS, self.manifest.documents_version)
 
     @cached_property
     def blocks(self) -> BlockStore:
         """The blocks; row r belongs to vector r."""
-        return BlockStore.open(self.folder / BLOCKS, self.manifest.blocks_version)
+        with self._not_dropped():
+            return BlockStore.open(self.folder / BLOCKS, self.manifest.blocks_version)
 
     @cached_property
     def vectors(self) -> VectorStore:
         """The vectors of the blocks, memory-mapped."""
-        return VectorStore(self.folder / VECTORS, self.manifest.segments, self.manifest.dim)
+        with self._not_dropped():
+            try:
+                return VectorStore(self._vectors_folder, self.manifest.segments, self.manifest.dim)
+            except FileNotFoundError as exc:  # deleted between looking and mapping
+                raise CorruptFileError(f"{exc.filename}: missing") from exc
 
     @cached_property
     def tombstones(self) -> NDArray[np.int64]:
         """Rows whose documents are gone."""
         entry = self.manifest.tombstones
-        return np.empty(0, dtype=np.int64) if entry is None else read_tombstones(self.folder / VECTORS, entry)
+        with self._not_dropped():
+            return np.empty(0, dtype=np.int64) if entry is None else read_tombstones(self._vectors_folder, entry)
+
+    @cached_property
+    def codes(self) -> CodeStore:
+        """An int8 copy of the vectors, memory-mapped."""
+        with self._not_dropped():
+            return CodeStore(self._vectors_folder, self.manifest.codes, self.manifest.dim)
 
     @cached_property
     def index(self) -> Index:
-        """Searches the vectors: exactly."""
-        return ExactIndex(self.vectors, self.tombstones)
+        """Searches the vectors: with FAISS if the manifest names a file of it, exactly if not."""
+        exact = ExactIndex(self.vectors, self.tombstones, self.codes)
+        if self.manifest.faiss is None:
+            return exact
+        from realm.index.faiss_index import FaissIndex
+
+        with self._not_dropped():
+            return FaissIndex(self.folder / INDEX, self.manifest.faiss, self.vectors, exact, tombstones=self.tombstones)
 
     @property
     def live_blocks(self) -> int:
         """Blocks that can be found."""
-        return self.manifest.blocks - len(self.tombstones)
+        gone = self.manifest.tombstones
+        return self.manifest.blocks - (gone.rows if gone else 0)
 
     def search(self, vectors: NDArray[np.float32], k: int) -> Hits:
         """The best blocks of each question vector; see `Index.search`."""
@@ -95,16 +138,23 @@ class KnowledgeBase:
         """Blocks by row, in the order asked for."""
         return self.blocks.take(rows)
 
-    def document(self, document_id: str) -> Document:
+    def document(self, document_id: str, version: int | None = None) -> Document:
         """A document by id.
 
+        Args:
+            document_id: Its id.
+            version: As the knowledge base had it at this version, such as `Evidence.document_version`, whose offsets
+                point into it; at the version that is open unless given.
+
         Raises:
-            KnowledgeBaseError: There is none.
+            KnowledgeBaseError: There is none; or it has been changed since, and that version has been dropped.
         """
-        found = self.documents.get([document_id])
-        if document_id not in found:
-            raise KnowledgeBaseError(f"No document {document_id!r} in {self.folder}.")
-        return found[document_id].document
+        stored = self.documents.get([document_id]).get(document_id)
+        if version is not None and (stored is None or stored.version > version or version > self.manifest.version):
+            return KnowledgeBase.open(self.folder, version).document(document_id)
+        if stored is None:
+            raise KnowledgeBaseError(f"No document {document_id!r} in {self.folder}, version {self.manifest.version}.")
+        return stored.document
 
     def document_versions(self, document_ids: Sequence[str]) -> dict[str, int]:
         """Version of the knowledge base that wrote each document."""
@@ -112,22 +162,48 @@ class KnowledgeBase:
         return {key: stored.version for key, stored in found.items()}
 
     def verify(self) -> None:
-        """Read every vector and tombstone and compare digests; count documents and blocks.
+        """Read every file of this version and compare digests; see whether its parts belong together.
 
         Raises:
             CorruptFileError: A file is damaged; the message names it.
             KnowledgeBaseError: The parts do not belong together.
         """
-        self.vectors.verify()
-        if len(self.tombstones) and int(self.tombstones[-1]) >= self.manifest.blocks:
-            raise KnowledgeBaseError(f"{self.folder}: tombstones name rows that do not exist. Rebuild it.")
-        counts = {
-            "blocks": (len(self.blocks), self.manifest.blocks),
-            "documents": (len(self.documents), self.manifest.documents),
-            "vectors": (self.vectors.rows, self.manifest.blocks),
-        }
-        for part, (found, expected) in counts.items():
-            if found != expected:
-                raise KnowledgeBaseError(
-                    f"{self.folder}: {found:,} {part}, the manifest names {expected:,}. Rebuild it."
-                )
+        with self._not_dropped():
+            verify_version(self.folder, self.manifest)
+
+    @property
+    def _vectors_folder(self) -> Path:
+        return self.folder / self.manifest.vectors_folder
+
+    @contextmanager
+    def _not_dropped(self) -> Iterator[None]:
+        """Call a missing file of a version that has been dropped by its name."""
+        try:
+            yield
+        except KnowledgeBaseError as exc:
+            if (self.folder / VERSIONS / version_name(self.manifest.version)).exists():
+                raise
+            raise KnowledgeBaseError(
+                f"{self.folder}: version {self.manifest.version} was dropped by realm compact after it had been "
+                "opened. Open the knowledge base again."
+            ) from exc
+
+
+def _manifest(folder: Path, version: int | None) -> Manifest:
+    """The manifest of a published version; of the last one unless given."""
+    published = read_manifest(folder, PUBLISHED) if folder.is_dir() else None
+    if published is None:
+        raise KnowledgeBaseError(
+            f"No knowledge base at {folder}: expected a folder with {PUBLISHED}. Make one with: "
+            f"realm index SOURCE... --kb {folder}"
+        )
+    if version is None or version == published.version:
+        return published
+    old = read_manifest(folder / VERSIONS, version_name(version)) if 0 < version < published.version else None
+    if old is None:
+        there = ", ".join(f"{number}" for number in published_versions(folder)[-10:])
+        raise KnowledgeBaseError(
+            f"{folder} has no version {version}: it was never published, or realm compact has dropped it. "
+            f"The newest versions are {there}."
+        )
+    return old

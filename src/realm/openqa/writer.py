@@ -1,40 +1,44 @@
 """Writes the next version of a knowledge base: appended to in steps, published at once.
 
 open ──► put ──► put ──► … ──► publish          kb.json stays as it was until the last step
-           └─► pending.json: what a killed writer leaves, and the next one goes on from
+           └─► pending.json: what a killed writer leaves, and the next one with the same job goes on from
+
+What a version is made of is in `manifest` and `file_digests`, what grows in `parts`, what a killed writer leaves in
+`pending`. Files are added and never changed; those that no version needs are deleted when the next one is published.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.corpus.block_store import BlockStore
 from realm.corpus.chunking import ChunkedDocument
 from realm.corpus.document_store import DocumentStore, StoredDocument
-from realm.corpus.lance_table import LanceTable
-from realm.errors import CorruptFileError, KnowledgeBaseError
-from realm.index.tombstones import read_tombstones, write_tombstones
-from realm.index.vectors import VectorWriter
-from realm.openqa.knowledge_base import BLOCKS, DOCUMENTS, VECTORS
-from realm.openqa.manifest import (
-    PENDING,
-    PUBLISHED,
-    Manifest,
-    ModelReference,
-    read_manifest,
-    write_manifest,
+from realm.errors import KnowledgeBaseError
+from realm.index.quantising import width_of
+from realm.index.segments import NUMBER
+from realm.index.tombstones import write_tombstones
+from realm.openqa.file_digests import (
+    Digests,
+    all_files,
+    digest_files,
+    read_file_list,
+    sweep,
+    sync_files,
+    write_file_list,
 )
-
-_LOCK = ".lock"
+from realm.openqa.manifest import DOCUMENTS, PENDING, PUBLISHED, VECTORS, Manifest, ModelReference, read_manifest
+from realm.openqa.parts import Parts
+from realm.openqa.pending import Job, Pending, read_pending, write_pending
+from realm.openqa.search_index import faiss_of
+from realm.openqa.versions import named_files, parts_of, publish_manifest, versions_files
+from realm.openqa.write_lock import take_lock
 
 
 class KnowledgeBaseWriter:
@@ -45,42 +49,71 @@ class KnowledgeBaseWriter:
         model: What vectors are made with.
         dim: Dimensions of the vectors.
         max_block_pieces: Longest block input in word pieces.
+        job: What it is done for. What a killed writer left is gone on with if its job was the same.
+        search: How vectors are to be searched from now on: `exact`, `faiss` or `auto`; as before unless given.
+
+    Attributes:
+        resumed: Whether a killed writer's work is gone on with.
+        discarded_blocks: How many blocks a killed writer of another job had written; they are lost.
+        known: The documents as they were when the writer was opened.
 
     Raises:
         KnowledgeBaseError: Another process is writing; the folder holds something else; or the knowledge base
             was made with another model.
     """
 
-    def __init__(self, folder: Path, model: ModelReference, dim: int, max_block_pieces: int) -> None:
-        _require_own_folder(folder)
+    def __init__(
+        self,
+        folder: Path,
+        model: ModelReference,
+        dim: int,
+        max_block_pieces: int,
+        *,
+        job: Job | None = None,
+        search: str | None = None,
+    ) -> None:
         self.folder = folder
-        self._lock = _take_lock(folder)
+        self._lock = take_lock(folder)
         try:
-            published = read_manifest(folder, PUBLISHED)
-            next_version = 1 if published is None else published.version + 1
-            pending = _read_pending(folder, next_version)
-            self.resumed = pending is not None
-            base = pending or published
-            if base is not None and base.model.digest != model.digest:
-                raise KnowledgeBaseError(
-                    f"{folder} was made with the model {base.model.name} ({base.model.digest[:12]}...), not with "
-                    f"{model.name} ({model.digest[:12]}...). Use that model, or another --kb folder."
-                )
-            self.documents = _open_or_create(
-                DocumentStore, folder / DOCUMENTS, base.documents_version if base else None
-            )
-            self.blocks = _open_or_create(BlockStore, folder / BLOCKS, base.blocks_version if base else None)
-            entry = base.tombstones if base else None
-            gone = read_tombstones(folder / VECTORS, entry) if entry else np.empty(0, dtype=np.int64)
-            self._gone: list[NDArray[np.int64]] = [gone]
-            self._manifest = dataclasses.replace(base, version=next_version, model=model) if base else Manifest(
-                next_version, 0, 0, 0, 0, dim, (), None, model, max_block_pieces
-            )  # fmt: skip
-            self._unchanged = published if published and not pending and published.model == model else None
-            self._vectors = VectorWriter(folder / VECTORS, dim, base.segments if base else ())
+            self._published = read_manifest(folder, PUBLISHED)
+            if self._published is not None:
+                require_model(folder, self._published, model)
+            self._job = job or Job("write")
+            new = Manifest(1, 0, 0, 0, 0, dim, VECTORS, (), (), None, None, model, max_block_pieces)
+            base = self._published or new
+            self._begin(dataclasses.replace(base, model=model, search=search or base.search))
         except BaseException:
             self._lock.close()
             raise
+
+    def _begin(self, base: Manifest) -> None:
+        """Open everything at `base`, or at what a killed writer with the same job made of it."""
+        folder, published = self.folder, self._published
+        version = base.version if published is None else base.version + 1
+        self._old_files: Digests = read_file_list(folder, published.files) if published and published.files else {}
+        self._files = self._old_files
+        self._unchanged = published if base == published else None
+        self.discarded_blocks = 0
+        pending = read_pending(folder)
+        self.resumed = (
+            pending is not None and pending.is_of(self._job, base.model, version) and pending.is_whole(folder)
+        )
+        if pending is not None and self.resumed:
+            base = dataclasses.replace(pending.manifest, model=base.model, search=base.search)
+            self._files = {**self._old_files, **pending.files}
+            self._unchanged = None
+        elif pending is not None and pending.manifest.version == version:
+            self.discarded_blocks = pending.manifest.blocks - (published.blocks if published else 0)
+        is_new = published is None and not self.resumed
+        is_clean = not is_new and not (folder / PENDING).exists()
+        self._keep = all_files(folder, parts_of(folder)) if is_clean else versions_files(folder)
+        self._manifest: Manifest = dataclasses.replace(base, version=version)
+        self._parts = Parts(folder, base, is_new=is_new, is_pending=self.resumed)
+        if self.resumed:
+            self.documents.complete_id_index()
+        self.known = DocumentStore.open(folder / DOCUMENTS, self.documents.version)
+        if not self.resumed:
+            (folder / PENDING).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -88,111 +121,126 @@ class KnowledgeBaseWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._vectors.close()
+        self._parts.close()
         self._lock.close()
+
+    @property
+    def documents(self) -> DocumentStore:
+        """The documents, as they are now."""
+        return self._parts.documents
 
     @property
     def version(self) -> int:
         """The version being made."""
         return self._manifest.version
 
-    def put(self, documents: Sequence[ChunkedDocument], vectors: NDArray[np.float32]) -> None:
-        """Add documents, or replace those of the same id, with a vector for each of their blocks in order."""
-        self._unchanged = None
-        old = self.documents.get([cut.document.id for cut in documents], with_text=False)
-        self._bury(list(old.values()))
-        self._vectors.append(vectors)
-        places = self.blocks.append(documents)
-        self.documents.put(
-            [
-                StoredDocument(cut.document, cut.content_hash, self.version, place.start, len(place))
-                for cut, place in zip(documents, places, strict=True)
-            ]
-        )
-        self._write(PENDING)
+    @property
+    def new_bytes(self) -> int:
+        """What this version adds on disk so far."""
+        files = sum(file.bytes for path, file in self._files.items() if path not in self._old_files)
+        rows = self._manifest.blocks - (self._published.blocks if self._published else 0)
+        return files + rows * (self._manifest.dim * NUMBER.itemsize + width_of(self._manifest.dim))
 
-    def remove(self, ids: Sequence[str]) -> int:
-        """Take documents out; gives how many there were."""
-        old = self.documents.get(ids, with_text=False)
-        if not old:
-            return 0
+    def put(
+        self,
+        documents: Sequence[ChunkedDocument],
+        vectors: NDArray[np.float32],
+        *,
+        replaced: Mapping[str, StoredDocument] | None = None,
+    ) -> None:
+        """Add documents, or replace those of the same id.
+
+        Args:
+            documents: What to add; no id twice.
+            vectors: One for each of their blocks, in order.
+            replaced: The documents of these ids that are there now, if the caller has looked them up already.
+
+        Raises:
+            ModelError: A vector is not finite; nothing has been written then.
+        """
+        if replaced is None:
+            replaced = self.documents.get([cut.document.id for cut in documents], with_text=False)
         self._unchanged = None
-        self._bury(list(old.values()))
-        removed = self.documents.remove(list(old))
-        self._write(PENDING)
+        self._parts.put(documents, vectors, replaced, self.version)
+        is_merged = self._parts.merge_small_files()
+        self._advance()
+        new = {path: file for path, file in self._files.items() if path not in self._old_files}
+        write_pending(self.folder, Pending(self._job, self._manifest, new))
+        if is_merged:
+            self._sweep()
+
+    def remove(self, ids: Collection[str]) -> int:
+        """Take documents out; gives how many there were."""
+        removed = self._parts.remove(ids)
+        if removed:
+            self._unchanged = None
         return removed
+
+    def keep_only(self, seen: Collection[str], *, prune: bool) -> int:
+        """Settle what became of documents that the sources do not have, now that all of them have been read.
+
+        Without `prune` they stay; but those that only a killed run has written, from sources that were changed before
+        this one, are set back to what the last version says.
+
+        Returns:
+            How many documents of the last version were removed.
+        """
+        if not prune and not self.resumed:
+            return 0
+        removed = 0
+        store = DocumentStore.open(self.folder / DOCUMENTS, self.documents.version)
+        for batch in store.ids():
+            unseen = [id for id, _ in batch if id not in seen]
+            pending = [id for id, version in batch if id not in seen and version == self.version]
+            before = self._before(pending)
+            if prune:
+                removed += self.remove(unseen) - len(pending) + len(before)
+            elif pending:
+                self._parts.set_back(pending, before)
+        return removed
+
+    def _before(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
+        """Documents as they are in the last version."""
+        if self._published is None or not ids:
+            return {}
+        return DocumentStore.open(self.folder / DOCUMENTS, self._published.documents_version).get(ids)
 
     def publish(self) -> Manifest:
         """Make all that was put and removed the version readers see. If that is nothing, the last one stays."""
         if self._unchanged is not None:
             return self._unchanged
-        self._write(PUBLISHED)
-        (self.folder / PENDING).unlink(missing_ok=True)
-        return self._manifest
-
-    def _bury(self, documents: Sequence[StoredDocument]) -> None:
-        self._gone += [
-            np.arange(stored.first_block, stored.first_block + stored.block_count, dtype=np.int64)
-            for stored in documents
-        ]
-
-    def _write(self, name: str) -> None:
-        gone = np.concatenate(self._gone)
-        self._gone = [gone]
+        self.documents.complete_id_index()
+        if self._manifest.lexical:
+            self._parts.blocks.complete()
+        self._advance()
+        sync_files(self.folder, self._files.keys() - self._old_files.keys())
+        vectors, gone = self.folder / self._manifest.vectors_folder, self._parts.gone
+        tombstones = write_tombstones(vectors, gone) if len(gone) else None
+        self._manifest = dataclasses.replace(self._manifest, tombstones=tombstones)
         self._manifest = dataclasses.replace(
             self._manifest,
-            documents_version=self.documents.version,
-            blocks_version=self.blocks.version,
-            documents=len(self.documents),
-            blocks=len(self.blocks),
-            segments=self._vectors.publish(),
-            tombstones=write_tombstones(self.folder / VECTORS, gone) if len(gone) else None,
+            faiss=faiss_of(self.folder, self._manifest),
+            files=write_file_list(self.folder, self.version, self._files),
         )
-        write_manifest(self.folder, self._manifest, name)
+        publish_manifest(self.folder, self._manifest)
+        self._sweep()
+        return self._manifest
+
+    def _advance(self) -> None:
+        """Note all that was written in the manifest in the making."""
+        self._files = digest_files(self.folder, self._parts.files(), self._files)
+        self._manifest = self._parts.described(self._manifest)
+
+    def _sweep(self) -> None:
+        """Delete what this writer, and a killed one, wrote on the way and nobody needs."""
+        needed = self._keep | named_files(self._manifest, self._files)
+        sweep(self.folder, all_files(self.folder, parts_of(self.folder)) - needed)
 
 
-_Store = TypeVar("_Store", bound=LanceTable)
-
-
-def _open_or_create(kind: type[_Store], path: Path, version: int | None) -> _Store:
-    """A store at a version; without one, what a killed first run may have left is of no manifest and begun anew."""
-    if version is None and path.exists():
-        shutil.rmtree(path)
-    return kind.create(path) if version is None else kind.open(path, version)
-
-
-def _require_own_folder(folder: Path) -> None:
-    """Refuse to write among somebody's other files."""
-    if folder.is_dir():
-        names = {path.name for path in folder.iterdir()}
-        if names and not names & {PUBLISHED, PENDING, DOCUMENTS, BLOCKS, _LOCK}:
-            raise KnowledgeBaseError(
-                f"{folder} is not empty and not a knowledge base (it holds {min(names)}). Give another --kb folder."
-            )
-    elif folder.exists():
-        raise KnowledgeBaseError(f"{folder} is a file; --kb takes a folder.")
-
-
-def _read_pending(folder: Path, next_version: int) -> Manifest | None:
-    """The version in the making that a killed writer left, if it can be gone on with."""
-    try:
-        pending = read_manifest(folder, PENDING)
-    except CorruptFileError:
-        return None
-    return pending if pending is not None and pending.version == next_version else None
-
-
-def _take_lock(folder: Path) -> IO[str]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
-    except OSError as exc:
+def require_model(folder: Path, manifest: Manifest, model: ModelReference) -> None:
+    """Refuse vectors of another model than the knowledge base was made with."""
+    if manifest.model.digest != model.digest:
         raise KnowledgeBaseError(
-            f"{folder} cannot be written: {exc.strerror or exc}. Give another --kb folder."
-        ) from exc
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        lock.close()
-        raise KnowledgeBaseError(f"{folder} is being written by another process. Wait until it is done.") from exc
-    return lock
+            f"{folder} was made with the model {manifest.model.name} ({manifest.model.digest[:12]}...), not with "
+            f"{model.name} ({model.digest[:12]}...). Use that model, or another --kb folder."
+        )

@@ -45,6 +45,7 @@ _OPENERS = frozenset(
     "Though Thus To Today Under Unlike Until Was We Were What When Where Whether Which While Who Why With "
     "Yet You Your".split()
 )
+_LONGEST_ABBREVIATION = max(map(len, _BEFORE_NAME | _BEFORE_NUMBER | _MAY_END))
 _DOTTED = re.compile(r"(?:[^\W\d_]{1,3}\.)+[^\W\d_]{1,3}")  # U.S, a.m, Ph.D
 _LIST_MARK = re.compile(r"[(\[]?(?:[0-9]{1,3}|[ivxlIVXL]{1,5}|[A-Za-z])")
 
@@ -65,12 +66,22 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     has_capitals = not text.islower()
     start = len(text) - len(text.lstrip())
     for match in _CANDIDATE.finditer(text, start):
-        if match[1] in _LINE_BREAKS:
+        stop, closing, gap, following = match.groups()
+        if stop in _LINE_BREAKS:
             end = start + len(text[start : match.start()].rstrip())
-        elif match[3] and _ends_sentence(text, start, match, has_capitals):
-            end = match.end(2)
-        else:
+        elif not gap:
             continue
+        elif gap != " " and not _LINE_BREAKS.isdisjoint(gap):
+            end = match.end(2)
+        elif has_capitals and following[:1].islower():
+            continue
+        # An abbreviation may close a bracket, but hardly a quotation.
+        elif stop != "." or (closing and closing[0] not in ")]"):
+            end = match.end(2)
+        elif _belongs_to_word(text, start, match.start(), following, has_capitals):
+            continue
+        else:
+            end = match.end(2)
         if end > start:
             spans.append((start, end))
         start = match.end()
@@ -80,21 +91,16 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _ends_sentence(text: str, start: int, match: re.Match[str], has_capitals: bool) -> bool:
-    """Whether the stop that `match` found, in the sentence that began at `start`, ends it."""
-    stop, closing, gap, following = match.groups()
-    if gap != " " and not _LINE_BREAKS.isdisjoint(gap):
-        return True
-    if has_capitals and following[:1].islower():
-        return False
-    # An abbreviation may close a bracket, but hardly a quotation.
-    if stop != "." or (closing and closing[0] not in ")]"):
-        return True
-    end = match.start()
+def _belongs_to_word(text: str, start: int, end: int, following: str, has_capitals: bool) -> bool:
+    """Whether the full stop at `end`, in the sentence that began at `start`, is part of what stands before it."""
     word_start = max(start, text.rfind(" ", max(start, end - _LOOK_BACK_CHARACTERS), end) + 1)
     if word_start == start and _LIST_MARK.fullmatch(text, start, end):
+        return True
+    word = text[word_start:end]
+    # Most words are long and in small letters, and then abbreviations only if they are listed.
+    if len(word) > _LONGEST_ABBREVIATION and word.isalpha():
         return False
-    return not _is_abbreviation(text[word_start:end].lstrip(_OPENING), following, has_capitals)
+    return _is_abbreviation(word.lstrip(_OPENING), following, has_capitals)
 
 
 def _is_abbreviation(word: str, following: str, has_capitals: bool) -> bool:

@@ -1,0 +1,34 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+KbOption = Annotated[Path, typer.Option("--kb", help="Folder of the knowledge base.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object and nothing else.")]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Only documents for which this holds, such as: source = 'x' AND year >= 1990. "
+        "Columns are id, title, source, version and the keys of the metadata.",
+    ),
+]
+HybridOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--hybrid/--dense",
+        help="Find passages by vectors and words, or by vectors alone; by default as the knowledge base says.",
+        show_default=False,
+    ),
+]
+WeightOption = Annotated[
+    float | None,
+    typer.Option(
+        "--weight", min=0.0, max=1.0, help="Share of the words in finding passages: 0 is --dense, 1 words alone."
+    ),
+]

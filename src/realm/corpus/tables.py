@@ -1,0 +1,117 @@
+"""Tables as text: comma- and tab-separated values with a header row, a document per row.
+
+Knows CSV (RFC 4180) and its sister with tabs; what a row's fields mean is in `fields`. Read `read_csv` first.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from realm.corpus.fields import document_of_fields
+from realm.corpus.lines import MAX_RECORD_BYTES, decode, numbered_lines, too_long
+from realm.corpus.skips import BadRecord, Skipper, shortened
+from realm.records import Document
+
+
+def read_csv(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
+    """A file of comma-separated values: the first row names the columns, and `text` must be one of them.
+
+    A field may be quoted, and then hold line breaks, and quotes written twice. Empty fields count as missing. Ids
+    default to `<file name>:<line>`.
+    """
+    return _read(path, name, skipper, ",")
+
+
+def read_tsv(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
+    """The same with tabs. A field that begins with a quote must be quoted as in CSV."""
+    return _read(path, name, skipper, "\t")
+
+
+def _read(path: Path, name: str, skipper: Skipper, delimiter: str) -> Iterator[Document]:
+    rows = _Rows(path, delimiter)
+    header: list[str] | None = None
+    while True:
+        try:
+            row = rows.next_row()
+            if row is None:
+                return
+            if header is None:
+                header = _header(row)
+                continue
+            document = _document(header, row, f"{path}:{rows.first_line}", f"{name}:{rows.first_line}")
+        except BadRecord as bad:
+            skipper.handle(f"{path}:{rows.first_line}", bad)
+            if header is None:
+                return
+            continue
+        yield document
+
+
+def _header(row: list[str]) -> list[str]:
+    names = [name.strip() or f"column {place}" for place, name in enumerate(row, 1)]
+    found = shortened(", ".join(names))
+    if "text" not in names:
+        raise BadRecord("no_text_column", f'the first row names no column "text"; it names {found}')
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise BadRecord("bad_header", f'the first row names the column "{shortened(name)}" {count} times')
+    return names
+
+
+def _document(header: list[str], row: list[str], place: str, default_id: str) -> Document:
+    if len(row) != len(header):
+        raise BadRecord("bad_row", f"the row has {len(row)} fields; the first row of the file has {len(header)}")
+    fields = {name: value for name, value in zip(header, row, strict=True) if value or name == "text"}
+    return document_of_fields(fields, place, default_id)
+
+
+class _Rows:
+    """The rows of a file; after a bad one, the next call goes on in the line behind it.
+
+    Attributes:
+        first_line: Where the row that was read last begins.
+    """
+
+    def __init__(self, path: Path, delimiter: str) -> None:
+        self.first_line = 1
+        self._line = 0
+        self._row_bytes = 0
+        self._lines = numbered_lines(path)
+        self._reader = csv.reader(self, delimiter=delimiter, strict=True)
+
+    def next_row(self) -> list[str] | None:
+        """The next row that is not blank; None at the end.
+
+        Raises:
+            BadRecord: The row is broken, or too large to be read.
+        """
+        while True:
+            self.first_line, self._row_bytes = self._line + 1, 0
+            # The limit is one for the whole process: it is lifted for this row alone.
+            limit = csv.field_size_limit(MAX_RECORD_BYTES)
+            try:
+                row = next(self._reader)
+            except StopIteration:
+                return None
+            except csv.Error as exc:
+                raise BadRecord("broken_csv", f"broken row: {exc}; a field with quotes in it is quoted") from exc
+            finally:
+                csv.field_size_limit(limit)
+            if row:
+                return row
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        """The next line, for the reader of rows, which may need several for one row."""
+        self._line, offset, line = next(self._lines)
+        if isinstance(line, BadRecord):
+            raise line
+        self._row_bytes += len(line)
+        if self._row_bytes > MAX_RECORD_BYTES:
+            raise too_long(self._row_bytes)
+        return decode(line, offset)

@@ -1,0 +1,129 @@
+"""A FAISS index as a file: written whole or not at all, and read only if it is the one that was written.
+
+FAISS does not survive every damaged file, so the digest is compared before FAISS sees a byte. Knows nothing of
+how the index was made and how it is searched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realm.artifacts import sha256_of_file, sync_directory
+from realm.errors import CorruptFileError, KnowledgeBaseError
+from realm.index.faiss_entry import REBUILD_FAISS, FaissEntry
+
+# How FAISS marks a file of an IVF index with fast-scan product quantisation.
+_HEADER = b"IwPf"
+
+
+def faiss_library() -> Any:
+    """FAISS, imported at the moment of use; untyped, because its stubs do not know what it adds in Python."""
+    import faiss
+
+    return faiss
+
+
+@contextmanager
+def threads_of_torch() -> Iterator[None]:
+    """Let FAISS use as many threads as torch does, and put its own number back afterwards."""
+    faiss = faiss_library()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def write_faiss(folder: Path, index: Any) -> tuple[str, str, int]:
+    """Write an index under a name made of its digest.
+
+    Returns:
+        Name, SHA-256 and size of the file.
+
+    Raises:
+        KnowledgeBaseError: The file cannot be written; nothing is left of it.
+    """
+    faiss = faiss_library()
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".faiss.{os.getpid()}.tmp"
+    try:
+        try:
+            faiss.write_index(index, str(temporary))
+        except RuntimeError as exc:
+            raise KnowledgeBaseError(f"{folder}: the FAISS index cannot be written ({_reason(exc)})") from exc
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        digest, size = sha256_of_file(temporary), temporary.stat().st_size
+        name = f"faiss-{digest[:16]}.index"
+        os.replace(temporary, folder / name)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(folder)
+    return name, digest, size
+
+
+def check_faiss(folder: Path, entry: FaissEntry) -> None:
+    """Compare size and digest of the file with its entry.
+
+    Raises:
+        CorruptFileError: They differ, or the file is missing.
+    """
+    path = folder / entry.name
+    _check_size(path, entry)
+    if sha256_of_file(path) != entry.sha256:
+        raise CorruptFileError(f"{path}: the bytes are not those the manifest names (SHA-256 differs). {REBUILD_FAISS}")
+
+
+def read_faiss(folder: Path, entry: FaissEntry, *, verify: bool = True) -> Any:
+    """Read the index into memory; for inverted lists of fast-scan codes FAISS knows no mapping of files.
+
+    Args:
+        folder: Where the file is.
+        entry: What the manifest says of it.
+        verify: Compare the digest first. Without it only size, header and shape are looked at, and a damaged
+            file may end the process: for files that were checked a moment ago.
+
+    Raises:
+        CorruptFileError: The file is missing or is not what the manifest names.
+    """
+    faiss = faiss_library()
+    path = folder / entry.name
+    if verify:
+        check_faiss(folder, entry)
+    else:
+        _check_size(path, entry)
+    with path.open("rb") as file:
+        if file.read(len(_HEADER)) != _HEADER:
+            raise CorruptFileError(f"{path}: not a FAISS index of the kind that realm writes. {REBUILD_FAISS}")
+    try:
+        index = faiss.read_index(str(path))
+    except RuntimeError as exc:
+        raise CorruptFileError(f"{path}: FAISS cannot read it ({_reason(exc)}). {REBUILD_FAISS}") from exc
+    shape = (index.d, index.nlist, index.ntotal)
+    if shape != (entry.dim, entry.nlist, entry.vectors):
+        raise CorruptFileError(
+            f"{path}: dimension, lists and vectors are {shape}, where the manifest names "
+            f"{(entry.dim, entry.nlist, entry.vectors)}. {REBUILD_FAISS}"
+        )
+    return index
+
+
+def _check_size(path: Path, entry: FaissEntry) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError as exc:
+        raise CorruptFileError(f"{path}: cannot be read ({exc.strerror or exc}). {REBUILD_FAISS}") from exc
+    if found != entry.bytes:
+        raise CorruptFileError(f"{path}: {found:,} bytes, where the manifest names {entry.bytes:,}. {REBUILD_FAISS}")
+
+
+def _reason(exc: RuntimeError) -> str:
+    """The last line of what FAISS says; those before name places in its sources."""
+    return (str(exc).strip().splitlines() or ["no reason given"])[-1].strip()

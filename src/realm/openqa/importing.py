@@ -1,0 +1,212 @@
+"""What others have published, made into knowledge bases: REALM's releases with their vectors, DPR's passages anew.
+
+Release ── model ─────────────────────► model folder
+   ├────── records, titles ─► documents of one block each ─┐
+   └────── block_emb, row by row, in half precision ───────┴─► KnowledgeBaseWriter
+
+psgs_w100.tsv ─► documents ─► blocks ─► embedded by a model ─► KnowledgeBaseWriter
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from realm.artifacts import sha256_of_text
+from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
+from realm.corpus.digest_set import DigestSet
+from realm.corpus.document_store import StoredDocument
+from realm.corpus.pieces import WordPieces, ids
+from realm.errors import ModelError, SourceError, UsageError
+from realm.features.inputs import SPECIAL_PIECES_OF_A_PAIR
+from realm.interop.dpr_passages import PassageFile
+from realm.interop.release import Release, documents_with_vectors
+from realm.interop.staging import staged_folder
+from realm.models.checkpoints import Checkpoint
+from realm.models.configuration import RealmConfig
+from realm.openqa.indexing import MAX_BLOCK_PIECES
+from realm.openqa.manifest import PUBLISHED, Manifest
+from realm.openqa.model_folder import ModelFolder
+from realm.openqa.pending import Job
+from realm.openqa.survey import with_stored
+from realm.openqa.writer import KnowledgeBaseWriter
+from realm.records import Block, Document
+
+_ROWS_PER_STEP = 8192
+_PASSAGES_PER_STEP = 512
+Progress = Callable[[int, int, int, float], None]
+"""Is told, after every step: what is done, of how much in all, how many blocks that are, and seconds so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        documents: How many there are in the knowledge base now.
+        blocks: How many blocks were written.
+        seconds: Time it took.
+        manifest: The published version.
+    """
+
+    documents: int
+    blocks: int
+    seconds: float
+    manifest: Manifest
+
+
+def default_model_out(kb: Path) -> Path:
+    """Where the model of an imported knowledge base is put unless said: beside it."""
+    kb = kb.resolve()
+    return kb.with_name(f"{kb.name}-model")
+
+
+def import_release(
+    release: Release,
+    kb: Path,
+    model_out: Path | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Make a model folder and a knowledge base of a published REALM. Nothing is embedded.
+
+    Record n becomes the document `n` with one block, which is all of it; its vector is row n of block_emb,
+    rounded to half precision. Records are taken as they are: a "[SEP]" in one is text. Titles stand in a file
+    of their own, which transformers 4.37.2 does not know; without it they are empty.
+
+    Both folders appear when all is written; after an error neither is there.
+
+    Args:
+        release: What was published.
+        kb: The knowledge base to be made.
+        model_out: Folder of its model; by default `KB-model`.
+        force: Replace a knowledge base and a model that are there.
+        progress: Called after every step.
+
+    Raises:
+        SourceError: A file is damaged, a record is not UTF-8, or counts of records, titles and vectors differ.
+        ModelError: The weights are not those of an Open-QA model, or a vector is not finite.
+        UnsafeFileError: A file asks for code to be run.
+        UsageError: A folder is there already.
+
+    Source: google-research `language/orqa`, where blocks.tfr holds bodies and titles.tfr titles.
+    Differs: documents that are added later are embedded by the released question embedder, which fine-tuning
+        has moved away from the one that made block_emb.
+    """
+    model_out = (model_out or default_model_out(kb)).resolve()
+    _require_apart(release.folder.resolve(), kb.resolve(), model_out)
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        # Order: the last one entered is left first, so the model is in its place before the manifest that names it.
+        kb_staged = stack.enter_context(staged_folder(kb, marker=PUBLISHED, force=force))
+        model_staged = stack.enter_context(staged_folder(model_out, marker="model.safetensors", force=force))
+        release.write_model(model_staged)
+        model = ModelFolder.open(str(model_staged))
+        reference = dataclasses.replace(model.reference, name=str(model_out))
+        max_pieces = min(MAX_BLOCK_PIECES, _require_whole(model))
+        with KnowledgeBaseWriter(kb_staged, reference, release.dim, max_pieces) as writer:
+            pieces = WordPieces(model.tokenizer)
+            blocks = 0
+            for documents, vectors in documents_with_vectors(release, _ROWS_PER_STEP):
+                writer.put(_whole(documents, pieces, max_pieces), vectors, replaced={})
+                blocks += len(documents)
+                if progress is not None:
+                    progress(blocks, release.rows, blocks, time.monotonic() - begin)
+            manifest = writer.publish()
+    return ImportReport(manifest.documents, blocks, time.monotonic() - begin, manifest)
+
+
+def import_passages(kb: Path, path: Path, model: ModelFolder, *, progress: Progress | None = None) -> ImportReport:
+    """Index a table of passages as DPR has them, each a document with the id it has there.
+
+    Like `realm index`, this adds to a knowledge base that is there, passes over what is in it already, and goes
+    on where it was stopped.
+
+    Args:
+        kb: The knowledge base.
+        path: `psgs_w100.tsv`, plain or gzip.
+        model: Embeds the passages.
+        progress: Called after every step; what is done is counted in bytes of the file.
+
+    Raises:
+        SourceError: The table is damaged; what stands before the damage is not published.
+        KnowledgeBaseError: The folder cannot be written, or belongs to another model.
+    """
+    config = model.networks.config
+    max_pieces = min(MAX_BLOCK_PIECES, config.max_position_embeddings)
+    begin = time.monotonic()
+    blocks = 0
+    passages = PassageFile(path)
+    job = Job("import dpr", (str(path.resolve()),))
+    with KnowledgeBaseWriter(kb, model.reference, config.retriever_proj_size, max_pieces, job=job) as writer:
+        looked_up = with_stored(_distinct(passages.documents()), writer.known)
+        while batch := list(islice(looked_up, _PASSAGES_PER_STEP)):
+            old = {document.id: stored for document, stored in batch if stored is not None}
+            changed = [document for document, stored in batch if not _is_same(document, stored)]
+            cuts = list(chunk_documents(changed, model.tokenizer, max_pieces=max_pieces))
+            rows = [
+                model.inputs.block(cut.title_ids, block.token_ids, max_pieces) for cut in cuts for block in cut.blocks
+            ]
+            if cuts:
+                replaced = {cut.document.id: old[cut.document.id] for cut in cuts if cut.document.id in old}
+                writer.put(cuts, model.embed(rows), replaced=replaced)
+            blocks += len(rows)
+            if progress is not None:
+                progress(passages.read_bytes, passages.total_bytes, blocks, time.monotonic() - begin)
+        manifest = writer.publish()
+    return ImportReport(manifest.documents, blocks, time.monotonic() - begin, manifest)
+
+
+def _require_apart(source: Path, *made: Path) -> None:
+    """Refuse to write over what is read, or one folder into another."""
+    for place, folder in enumerate(made):
+        others = [source, *(other for other in made[place + 1 :])]
+        for other in others:
+            if other.is_relative_to(folder) or (other is not source and folder.is_relative_to(other)):
+                raise UsageError(f"{folder} and {other} are in one another; give folders that are apart.")
+
+
+def _require_whole(model: ModelFolder) -> int:
+    """Load the networks once, which shows whether all weights are there and fit; gives their longest input.
+
+    Raises:
+        ModelError: They do not.
+    """
+    weights = len(Checkpoint(model.folder))
+    layers = RealmConfig.from_pretrained(model.folder).num_hidden_layers
+    if not 0 < layers < weights:  # building them would take forever
+        raise ModelError(f"The config says num_hidden_layers={layers}, and there are {weights} weights.")
+    return int(model.networks.config.max_position_embeddings)
+
+
+def _whole(documents: list[Document], pieces: WordPieces, max_pieces: int) -> list[ChunkedDocument]:
+    """Documents with one block each, which is all of the document."""
+    bodies = pieces.of_texts([document.text for document in documents])
+    titles = pieces.of_texts([document.title for document in documents])
+    longest_title = (max_pieces - SPECIAL_PIECES_OF_A_PAIR) // 2
+    cuts = []
+    for document, body, title in zip(documents, bodies, titles, strict=True):
+        content, end = document_hash(document), len(document.text)
+        block_id = sha256_of_text(document.id, content, "0", str(end))[:32]
+        block = Block(block_id, document.id, document.title, 0, end, document.text, ids(body))
+        cuts.append(ChunkedDocument(document, content, ids(title)[:longest_title], (block,)))
+    return cuts
+
+
+def _distinct(documents: Iterator[Document]) -> Iterator[Document]:
+    """The documents, as long as no id comes twice."""
+    seen = DigestSet()
+    for document in documents:
+        if not seen.add(document.id):
+            raise SourceError(f"{document.source}: the id {document.id} stands for a passage before it already.")
+        yield document
+
+
+def _is_same(document: Document, stored: StoredDocument | None) -> bool:
+    return stored is not None and stored.content_hash == document_hash(document)

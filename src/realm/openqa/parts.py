@@ -1,0 +1,143 @@
+"""The parts of a version in the making, which grow together: documents, blocks, vectors, codes, and rows that are gone.
+
+Row r of the blocks is row r of vectors and codes; a document names its rows. Knows neither manifests that were
+published nor what a killed writer leaves: see `writer`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realm.corpus.chunking import ChunkedDocument
+from realm.corpus.document_store import DocumentStore, StoredDocument
+from realm.corpus.lance_table import LanceTable
+from realm.corpus.lexical import LexicalIndex
+from realm.index.codes import CodeWriter
+from realm.index.tombstones import read_tombstones
+from realm.index.vectors import VectorWriter
+from realm.openqa.manifest import BLOCKS, DOCUMENTS, Manifest
+from realm.openqa.versions import rows_without_document
+
+
+class Parts:
+    """Opened at a manifest, and appended to.
+
+    Attributes:
+        documents: The documents.
+        blocks: Their blocks.
+        gone: Rows of blocks whose documents are gone, in no order.
+    """
+
+    def __init__(self, folder: Path, base: Manifest, *, is_new: bool, is_pending: bool) -> None:
+        """Open or make all parts; what newer versions left behind is cut off when something is written.
+
+        Args:
+            folder: The knowledge base.
+            base: What to go on from.
+            is_new: Whether nothing of it is there yet; what is found instead is deleted.
+            is_pending: Whether it is that of a killed writer, which names no tombstones of its own.
+        """
+        self.documents = _open_or_create(DocumentStore, folder / DOCUMENTS, None if is_new else base.documents_version)
+        self.blocks = _open_or_create(LexicalIndex, folder / BLOCKS, None if is_new else base.blocks_version)
+        vectors = folder / base.vectors_folder
+        if is_pending:
+            self.gone = rows_without_document(self.documents, base.blocks)
+        elif base.tombstones is None:
+            self.gone = np.empty(0, dtype=np.int64)
+        else:
+            self.gone = read_tombstones(vectors, base.tombstones)
+        self._vectors = VectorWriter(vectors, base.dim, base.segments)
+        try:
+            self._codes = CodeWriter(vectors, base.dim, base.codes)
+        except BaseException:
+            self._vectors.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._vectors.close()
+        self._codes.close()
+
+    def put(
+        self,
+        documents: Sequence[ChunkedDocument],
+        vectors: NDArray[np.float32],
+        replaced: Mapping[str, StoredDocument],
+        version: int,
+    ) -> None:
+        """Add documents in place of those in `replaced`; see `KnowledgeBaseWriter.put`."""
+        self._vectors.append(vectors)
+        self._codes.append(vectors)
+        self._bury(replaced.values())
+        places = self.blocks.append(documents)
+        stored = [
+            StoredDocument(cut.document, cut.content_hash, version, place.start, len(place))
+            for cut, place in zip(documents, places, strict=True)
+        ]
+        self.documents.put(stored, replaced=replaced)
+
+    def remove(self, ids: Collection[str]) -> int:
+        """Take documents out; gives how many there were."""
+        old = self.documents.get(ids, with_text=False)
+        self._bury(old.values())
+        return self.documents.remove(old) if old else 0
+
+    def set_back(self, ids: Collection[str], before: Mapping[str, StoredDocument]) -> None:
+        """Take documents out and put older ones back, whose blocks are still where they were."""
+        self.remove(ids)
+        if before:
+            self.documents.put(list(before.values()), replaced=())
+            self.gone = np.setdiff1d(self.gone, _rows_of(before.values()))
+
+    def merge_small_files(self) -> bool:
+        """Merge files where there are too many; says whether there were."""
+        documents, blocks = self.documents.merge_small_files(), self.blocks.merge_small_files()
+        if documents:
+            self.documents.complete_id_index()
+        return documents or blocks
+
+    def files(self) -> list[str]:
+        """Paths of all files of both Lance datasets."""
+        names = [f"{DOCUMENTS}/{name}" for name in self.documents.files()]
+        return names + [f"{BLOCKS}/{name}" for name in self.blocks.files()]
+
+    def described(self, manifest: Manifest) -> Manifest:
+        """The manifest with what is there now; vectors and codes are brought to the disk."""
+        return dataclasses.replace(
+            manifest,
+            documents_version=self.documents.version,
+            blocks_version=self.blocks.version,
+            documents=len(self.documents),
+            blocks=len(self.blocks),
+            segments=self._vectors.publish(),
+            codes=self._codes.publish(),
+            files=None,
+        )
+
+    def _bury(self, documents: Collection[StoredDocument]) -> None:
+        if documents:
+            self.gone = np.concatenate([self.gone, _rows_of(documents)])
+
+
+def _rows_of(documents: Collection[StoredDocument]) -> NDArray[np.int64]:
+    """Rows of the blocks of some documents, at least one."""
+    return np.concatenate(
+        [np.arange(one.first_block, one.first_block + one.block_count, dtype=np.int64) for one in documents]
+    )
+
+
+_Store = TypeVar("_Store", bound=LanceTable)
+
+
+def _open_or_create(kind: type[_Store], path: Path, version: int | None) -> _Store:
+    """A store at a version; without one, what a killed first run may have left is of no manifest and begun anew."""
+    if version is None and path.exists():
+        shutil.rmtree(path)
+    return kind.create(path) if version is None else kind.open(path, version)

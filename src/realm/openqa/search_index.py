@@ -1,0 +1,46 @@
+"""When a version gets a FAISS file, and when that is made anew. Knows the policy, not how FAISS works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from realm.index.codes import CodeStore
+from realm.index.exact import ExactIndex
+from realm.index.faiss_entry import FaissEntry
+from realm.index.tombstones import read_tombstones
+from realm.index.vectors import VectorStore
+from realm.openqa.manifest import INDEX, Manifest
+
+FAISS_ROWS = 2_000_000
+"""From so many live rows on, `auto` means FAISS: below, exact search takes some tens of milliseconds."""
+
+_NEW_SHARE = 0.1
+_GROWN = 3.0
+
+
+def faiss_of(folder: Path, manifest: Manifest) -> FaissEntry | None:
+    """The FAISS file of a version that is about to be published: none, that of the last one, or a new one.
+
+    Rows that are newer than the file are searched exactly, so it is brought up to date only when they are a tenth of
+    all; and made from nothing when there are three times as many rows as when its lists were laid out.
+    """
+    from realm.index.faiss_build import MIN_VECTORS, build_faiss, extend_faiss
+
+    gone = manifest.tombstones
+    live = manifest.blocks - (gone.rows if gone else 0)
+    least = {"exact": manifest.blocks + 1, "faiss": MIN_VECTORS}.get(manifest.search, FAISS_ROWS)
+    if live < least:
+        return None
+    entry = manifest.faiss
+    if entry is not None and manifest.blocks - entry.rows <= _NEW_SHARE * entry.rows:
+        return entry
+    vectors_folder = folder / manifest.vectors_folder
+    store = VectorStore(vectors_folder, manifest.segments, manifest.dim)
+    tombstones = read_tombstones(vectors_folder, gone) if gone else np.empty(0, dtype=np.int64)
+    exact = ExactIndex(store, tombstones, CodeStore(vectors_folder, manifest.codes, manifest.dim))
+    (folder / INDEX).mkdir(exist_ok=True)
+    if entry is not None and live < _GROWN * entry.nlist**2:
+        return extend_faiss(store, folder / INDEX, entry, exact, tombstones=tombstones)
+    return build_faiss(store, folder / INDEX, exact, tombstones=tombstones)

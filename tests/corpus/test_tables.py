@@ -1,0 +1,104 @@
+"""Rows of comma- and tab-separated values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import realm.corpus.lines
+import realm.corpus.tables
+from realm.corpus.readers import read_documents
+from realm.corpus.skips import SkipReport
+from realm.errors import SourceError
+
+# Without zeros, which no text file holds, and line breaks in their plain form, which the writer chooses.
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+
+
+@settings(max_examples=60)
+@given(
+    rows=st.lists(st.tuples(CELLS.filter(str.strip), CELLS), min_size=1),
+    delimiter=st.sampled_from([",", "\t"]),
+    ending=st.sampled_from(["\n", "\r\n"]),
+)
+def test_what_the_csv_module_writes_comes_back(
+    rows: list[tuple[str, str]], delimiter: str, ending: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("table") / ("t.tsv" if delimiter == "\t" else "t.csv")
+    table = io.StringIO()
+    writer = csv.writer(table, delimiter=delimiter, lineterminator=ending)
+    writer.writerow(["text", "other"])
+    writer.writerows(rows)
+    path.write_bytes(table.getvalue().encode())
+    documents = list(read_documents([path]))
+    assert [document.text for document in documents] == [text for text, _ in rows]
+    assert [document.metadata.get("other", "") for document in documents] == [other for _, other in rows]
+
+
+def test_place_of_a_row_is_the_line_where_it_begins(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes('\ufefftitle,text,\r\n\r\nA,"one\r\ntwo\r\n""three""",x\r\nB,four,\r\n'.encode())
+    documents = list(read_documents([path]))
+    assert [(document.source, document.title) for document in documents] == [(f"{path}:3", "A"), (f"{path}:6", "B")]
+    assert documents[0].text == 'one\r\ntwo\r\n"three"'
+    assert [document.metadata for document in documents] == [{"column 3": "x"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("table", "reason", "message"),
+    [
+        ("id,title\n1,a\n", "no_text_column", ':1: the first row names no column "text"; it names id, title'),
+        ("text,x,x\na,b,c\n", "bad_header", ':1: the first row names the column "x" 2 times'),
+        ("text,id\ngood,1\na,b,c\nlast,2\n", "bad_row", ":3: the row has 3 fields; the first row of the file has 2"),
+        ("text,id\ngood,1\na\nlast,2\n", "bad_row", ":3: the row has 1 fields; the first row of the file has 2"),
+        ('text,id\ngood,1\n"a" b,2\nlast,3\n', "broken_csv", ":3: broken row: ',' expected after '\"'"),
+        ('text,id\ngood,1\nlast,2\n"a,3\nb,4\n', "broken_csv", ":4: broken row: unexpected end of data"),
+        ("text,id\ngood,1\n,2\nlast,3\n", "no_text", ':3: "text" is empty; it must hold text'),
+        ("text,id\ngood,1\na,1\nlast,3\n", "duplicate_id", ':3: the id "1" is already that of '),
+        ("text,id\ngood,1\na\0,2\nlast,3\n", "not_text", ":3: byte 0 at offset 16 of the file"),
+        ("text,id\ngood,1\na\rb,2\nlast,3\n", "broken_csv", ":3: broken row: new-line character seen in unquoted"),
+    ],
+)
+def test_bad_row_is_an_error_that_names_it_or_is_counted(tmp_path: Path, table: str, reason: str, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(table.encode())
+    (tmp_path / "u.txt").write_text("Other.")
+    with pytest.raises(SourceError) as caught:
+        list(read_documents([tmp_path]))
+    assert str(caught.value).startswith(f"{path}{message}")
+    report = SkipReport()
+    kept = [document.text for document in read_documents([tmp_path], skip_bad=True, report=report)]
+    assert kept == (["good", "last", "Other."] if "good" in table else ["Other."])
+    assert report.reasons == {reason: 1}
+    assert report.examples[reason] == str(caught.value)
+
+
+def test_field_over_the_limit_of_the_csv_module_is_read(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    path = tmp_path / "t.csv"
+    path.write_text(f"text\n{'a' * (limit + 1)}\n")
+    documents = read_documents([path])
+    assert len(next(documents).text) == limit + 1
+    assert csv.field_size_limit() == limit
+
+
+def test_quote_that_is_never_closed_does_not_take_the_whole_file_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (realm.corpus.lines, realm.corpus.tables):
+        monkeypatch.setattr(module, "MAX_RECORD_BYTES", 1000)
+    path = tmp_path / "t.csv"
+    rows = [f"row {number}" for number in range(1000)]
+    path.write_text("\n".join(["text", "first", '"open', *rows]))
+    report = SkipReport()
+    kept = [document.text for document in read_documents([path], skip_bad=True, report=report)]
+    assert report.reasons == {"too_long": 1}
+    assert report.examples["too_long"].startswith(f"{path}:3: a record of 1,00")
+    # The row ends where the limit is reached; the lines behind it are rows again.
+    assert kept == ["first", *rows[len(rows) + 1 - len(kept) :]]
+    assert 800 < len(kept) < 1000
