@@ -2,9 +2,9 @@
 
     python benchmarks/chunking.py SOURCE... [--tokenizer FOLDER] [--documents N] [--processes 1 2]
 
-Prints megabytes of UTF-8 text per second of wall clock and per second of processor time (of all processes together), and
-the most memory this process and its largest helper held. Each measurement runs in a process of its own, so that none
-inherits the memory or the known words of another.
+Prints megabytes of UTF-8 text per second of wall clock and per second of processor time (of all processes together),
+and the most memory that the reading process and its largest helper held. Each measurement runs in a process of its
+own, so that none inherits the memory or the known words of another.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from realm.artifacts import sha256_of_text
 from realm.corpus.answers import contains_answer
 from realm.corpus.questions import read_reading_examples
 from realm.evaluation.exact_match import exact_match, token_f1
-from realm.openqa.ask import OpenQA
+from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.indexing import index_sources
 from realm.openqa.model_folder import ModelFolder
 from realm.records import ReadingExample
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("reading", nargs="+", type=Path)
     parser.add_argument("--kb", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=600)
+    parser.add_argument("--weight", type=float, help="share of the words in finding blocks; as the knowledge base says")
     parser.add_argument("--show-wrong", type=int, default=0)
     options = parser.parse_args()
     files = [list(read_reading_examples(path)) for path in options.reading]
@@ -72,7 +73,7 @@ def main() -> None:
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
         begin = time.perf_counter()
-        answers = qa.ask_many([e.question.text for e in batch])
+        answers = qa.ask_many([e.question.text for e in batch], searching=Searching(weight=options.weight))
         seconds.append((time.perf_counter() - begin) / len(batch))
         for example, answer in zip(batch, answers, strict=True):
             own = paragraph_id(example)

@@ -1,4 +1,4 @@
-"""Functions that processes of the tests are asked to run; they stand in a module so that a spawned process finds them."""
+"""Functions that processes of the tests are asked to run, in a module so that a spawned process finds them."""
 
 from __future__ import annotations
 

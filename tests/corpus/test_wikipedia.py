@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import random
+import re
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -49,7 +51,10 @@ def dump(folder: Path, *pages: str, name: str = "dump.xml") -> Path:
 
 
 def test_article_keeps_id_title_prose_place_revision_and_time(tmp_path: Path) -> None:
-    path = dump(tmp_path, page(12, "Ada & Co", "'''Ada''' &lt;3 [[Datei:a.jpg]][[Kategorie:b]][[x|y]].\n\n== H ==\nEnd &amp; so."))
+    path = dump(
+        tmp_path,
+        page(12, "Ada & Co", "'''Ada''' &lt;3 [[Datei:a.jpg]][[Kategorie:b]][[x|y]].\n\n== H ==\nEnd &amp; so."),
+    )
     documents, report = read(path)
     metadata = {"revision": "7712", "timestamp": "2018-12-20T01:02:03Z"}
     assert documents == [Document("12", "Ada & Co", "Ada <3 y.\nH\nEnd & so.", f"{path}:3", metadata)]
@@ -62,7 +67,10 @@ def test_pages_that_are_no_articles_are_counted_even_where_bad_records_stop_the_
         page(1, "Talk:A", "text", namespace=1),
         page(2, "B", "text", extra='<redirect title="A" />\n'),
         page(3, "C", "#redirect [[A]]"),
-        *(page(10 + n, title, "text") for n, title in enumerate(["List of A", "Index of A", "Outline of A", "A (disambiguation)"])),
+        *(
+            page(10 + n, title, "text")
+            for n, title in enumerate(["List of A", "Index of A", "Outline of A", "A (disambiguation)"])
+        ),
         page(20, "D", "D may be:\n{{Disambiguation|x}}"),
         page(21, "E", "E may be:\n{{hndis}}"),
         page(22, "F", "{{Infobox}}"),
@@ -83,7 +91,7 @@ def test_bzip2_of_one_or_many_streams_reads_as_plain(tmp_path: Path, streams: in
     data = (HEAD + "".join(pages) + FOOT).encode()
     cuts = [len(data) * part // streams for part in range(streams + 1)]
     packed = tmp_path / "dump.xml.bz2"
-    packed.write_bytes(b"".join(bz2.compress(data[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)))
+    packed.write_bytes(b"".join(bz2.compress(data[a:b]) for a, b in pairwise(cuts)))
     found, _ = read(packed)
     assert [(d.id, d.text) for d in found] == [(d.id, d.text) for d in plain]
     assert len(found) == 39
@@ -146,8 +154,8 @@ def test_pages_before_a_break_are_kept_when_bad_records_are_skipped(tmp_path: Pa
 def test_too_long_page_is_told_and_the_next_one_read_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wikipedia, "MAX_PAGE_CHARACTERS", 1 << 20)
-    path = dump(tmp_path, page(1, "Long", "word " * 4_000_000), page(2, "Short", "Text."), name="dump.xml.bz2")
+    monkeypatch.setattr(wikipedia, "MAX_PAGE_CHARACTERS", 1 << 16)
+    path = dump(tmp_path, page(1, "Long", "word " * 1_000_000), page(2, "Short", "Text."), name="dump.xml.bz2")
     tracemalloc.start()
     try:
         documents, report = read(path, skip_bad=True)
@@ -156,8 +164,8 @@ def test_too_long_page_is_told_and_the_next_one_read_in_bounded_memory(
         tracemalloc.stop()
     assert [document.id for document in documents] == ["2"]
     assert dict(report.reasons) == {"too_long": 1}
-    assert peak < 10 << 20
-    with pytest.raises(SourceError, match='page "Long" has more than 1 Mi characters'):
+    assert peak < 3 << 20
+    with pytest.raises(SourceError, match='page "Long" has more than'):
         read(path)
 
 
@@ -179,18 +187,25 @@ def damaged() -> Iterator[bytes]:
     yield from (whole, bz2.compress(whole))
 
 
-@pytest.mark.parametrize(("whole", "name"), list(zip(damaged(), ["d.xml", "d.xml.bz2"], strict=True)), ids=["plain", "bzip2"])
+@pytest.mark.parametrize(
+    ("whole", "name"), list(zip(damaged(), ["d.xml", "d.xml.bz2"], strict=True)), ids=["plain", "bzip2"]
+)
 @given(data=st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damaged_file_gives_documents_or_one_clear_error(tmp_path: Path, whole: bytes, name: str, data: st.DataObject) -> None:
+def test_damaged_file_gives_documents_or_one_clear_error(
+    tmp_path: Path, whole: bytes, name: str, data: st.DataObject
+) -> None:
     content = bytearray(whole[: data.draw(st.integers(0, len(whole)))] if data.draw(st.booleans()) else whole)
-    for place, value in data.draw(st.lists(st.tuples(st.integers(0, max(0, len(content) - 1)), st.integers(0, 255)), max_size=4)):
+    for place, value in data.draw(
+        st.lists(st.tuples(st.integers(0, max(0, len(content) - 1)), st.integers(0, 255)), max_size=4)
+    ):
         content[place : place + 1] = bytes([value])
     path = tmp_path / name
     path.write_bytes(content + data.draw(st.binary(max_size=5)))
-    documents, _ = read(path, skip_bad=True)
+    documents, report = read(path, skip_bad=True)
     assert len(documents) <= 2
-    try:
-        assert len(read(path)[0]) <= 2
-    except SourceError as exc:
-        assert str(exc).startswith(str(path))
+    if any("no article" not in message for message in report.examples.values()):
+        with pytest.raises(SourceError, match=rf"^{re.escape(str(path))}:"):
+            read(path)
+    else:
+        assert read(path)[0] == documents

@@ -14,7 +14,7 @@ import realm.index.faiss_build
 import realm.index.faiss_probe
 from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.exact import ExactIndex
-from realm.index.faiss_build import build_faiss, extend_faiss
+from realm.index.faiss_build import build_faiss, extend_faiss, lists_for
 from realm.index.faiss_entry import FaissEntry
 from realm.index.faiss_file import read_faiss
 from realm.index.faiss_index import FaissIndex
@@ -157,6 +157,21 @@ def test_extending_adds_newer_rows_and_takes_tombstones_out(tmp_path: Path) -> N
     )
     truth = exact.search(vectors[2500:2600].astype(np.float32), 1)
     assert (found.rows == truth.rows).mean() >= 0.9
+
+
+def test_extending_when_few_rows_are_left_keeps_just_them(tmp_path: Path) -> None:
+    store = make_store(tmp_path, clustered(1000))
+    entry = build_faiss(store, tmp_path, ExactIndex(store))
+    gone = np.arange(10, 1000)
+    extended = extend_faiss(store, tmp_path, entry, ExactIndex(store, gone), tombstones=gone)
+    assert ids_in(tmp_path, extended) == list(range(10))
+    assert FaissEntry.from_json(dataclasses.asdict(extended)) == extended
+    with pytest.raises(KnowledgeBaseError, match="no vectors are left"):
+        extend_faiss(store, tmp_path, entry, ExactIndex(store), tombstones=np.arange(1000))
+
+
+def test_lists_grow_with_the_root_of_the_rows() -> None:
+    assert [lists_for(vectors) for vectors in (1, 1600, 4096, 13_353_718)] == [1, 100, 256, 14_618]
 
 
 def test_extending_a_damaged_file_is_refused(tmp_path: Path) -> None:

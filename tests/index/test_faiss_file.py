@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import realm.index.faiss_file
+from realm.artifacts import sha256_of_text
 from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.faiss_entry import FaissEntry, FaissPoint
-from realm.index.faiss_file import check_faiss, read_faiss, write_faiss
+from realm.index.faiss_file import check_faiss, digest_of_pieces, read_faiss, write_faiss
 
 DIM, NLIST, VECTORS = 8, 4, 200
 
@@ -63,6 +66,15 @@ def test_flipped_and_cut_files_are_refused(data: st.DataObject, tmp_path_factory
     for refuse in (check_faiss, read_faiss):
         with pytest.raises(CorruptFileError, match="make it anew with"):
             refuse(folder, entry)
+
+
+def test_digest_is_that_of_the_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realm.index.faiss_file, "_PIECE_BYTES", 10)
+    monkeypatch.setattr(realm.index.faiss_file, "_READ_BYTES", 3)
+    for content in (b"", b"0123456789", b"0123456789abcdefghij!"):
+        (tmp_path / "file").write_bytes(content)
+        pieces = [hashlib.sha256(content[start : start + 10]).hexdigest() for start in range(0, len(content), 10)]
+        assert digest_of_pieces(tmp_path / "file") == sha256_of_text(*pieces)
 
 
 def test_missing_file_is_refused(tmp_path: Path, entry: FaissEntry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from collections import defaultdict
@@ -19,6 +20,7 @@ from realm.models.spans import SpanCandidates
 from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
+from realm.openqa.manifest import PUBLISHED, write_manifest
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.span_choice import whole_words
 from realm.records import Document
@@ -184,8 +186,9 @@ def test_a_knowledge_base_is_not_read_with_another_model(tmp_path: Path, shared_
 
 def test_a_model_that_has_moved_is_named(tmp_path: Path, shared_kb: Path, tiny: ModelFolder) -> None:
     kb = shutil.copytree(shared_kb, tmp_path / "kb")
-    text = (kb / "kb.json").read_text(encoding="utf-8")
-    (kb / "kb.json").write_text(text.replace(tiny.name, str(tmp_path / "moved")), encoding="utf-8")
+    manifest = KnowledgeBase.open(kb).manifest
+    moved = dataclasses.replace(manifest.model, name=str(tmp_path / "moved"))
+    write_manifest(kb, dataclasses.replace(manifest, model=moved), PUBLISHED)
     with pytest.raises(ModelError, match=r"No model at .*moved"):
         OpenQA.load(kb)
 

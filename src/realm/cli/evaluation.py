@@ -138,7 +138,7 @@ def evaluate_beir(
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "corpus.jsonl"
         skipped = write_documents(found, source)
-        report = index_with_progress(kb, [source], ModelFolder.open(model), False)
+        report = index_with_progress(kb, [source], ModelFolder.open(model))
     if skipped.total:
         stderr.print(skipped.summary())
     if not json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from realm.cli.options import JsonOption, KbOption
 from realm.cli.output import print_json, progress_bar, stderr, stdout
 from realm.errors import UsageError
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from realm.openqa.index_report import IndexReport
     from realm.openqa.knowledge_base import KnowledgeBase
     from realm.openqa.model_folder import ModelFolder
-
-KbOption = Annotated[Path, typer.Option("--kb", help="Folder of the knowledge base.")]
 
 _VERSIONS_SHOWN = 10
 
@@ -37,6 +36,10 @@ def index(
     prune: Annotated[bool, typer.Option("--prune", help="Remove documents that the sources do not have.")] = False,
     max_ram: Annotated[str | None, typer.Option(help="Most memory to take, such as 2GB.")] = None,
     search: Annotated[str | None, typer.Option(help="From now on: exact, faiss, or auto (by size).")] = None,
+    hybrid_weight: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="From now on, the share of the words in finding passages: 0 is none."),
+    ] = None,
 ) -> None:
     """Make or update a knowledge base; only new and changed documents are embedded.
 
@@ -50,7 +53,14 @@ def index(
         raise UsageError(f"--search takes one of {', '.join(SEARCHES)}; found {search!r}.")
     max_ram_bytes = None if max_ram is None else parse_bytes(max_ram)
     report = index_with_progress(
-        kb, sources, ModelFolder.open(model), skip_bad, prune=prune, max_ram_bytes=max_ram_bytes, search=search
+        kb,
+        sources,
+        ModelFolder.open(model),
+        skip_bad=skip_bad,
+        prune=prune,
+        max_ram_bytes=max_ram_bytes,
+        search=search,
+        hybrid_weight=hybrid_weight,
     )
     print_index_report(report, kb)
 
@@ -69,7 +79,7 @@ def remove(
 def info(
     kb: KbOption = Path("kb"),
     verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare digests.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object and nothing else.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Say what is in a knowledge base, and whether it holds together."""
     from realm.openqa.knowledge_base import KnowledgeBase
@@ -88,13 +98,18 @@ def info(
         stdout.print(f"{name:>14}  {_shown(value)}")
 
 
-def compact(kb: KbOption = Path("kb")) -> None:
+def compact(
+    kb: KbOption = Path("kb"),
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make search indexes anew from the vectors.")] = False,
+) -> None:
     """Drop old versions of a knowledge base, and everything that only they need."""
     from realm.openqa.compaction import compact as compact_folder
     from realm.openqa.memory import format_bytes
 
     with progress_bar("compacting", "") as (bar, task):
-        report = compact_folder(kb, progress=lambda part: bar.update(task, description=f"compacting {part}"))
+        report = compact_folder(
+            kb, rebuild=rebuild, progress=lambda part: bar.update(task, description=f"compacting {part}")
+        )
         bar.update(task, total=1, completed=1, description="compacting")
     _print_discarded(report.discarded_blocks)
     stdout.print(
@@ -107,13 +122,11 @@ def index_with_progress(
     kb: Path,
     sources: list[Path],
     model: ModelFolder,
-    skip_bad: bool,
     *,
-    prune: bool = False,
     max_ram_bytes: int | None = None,
-    search: str | None = None,
+    **options: Any,
 ) -> IndexReport:
-    """Index with a bar on standard error, and before long work a line that says how long."""
+    """Index with a bar on standard error, and before long work a line that says how long; see `index_sources`."""
     from realm.openqa.indexing import index_sources
 
     with progress_bar("indexing", "blocks") as (bar, task):
@@ -132,13 +145,11 @@ def index_with_progress(
             kb,
             sources,
             model,
-            skip_bad=skip_bad,
-            prune=prune,
             max_ram_bytes=max_ram_bytes,
-            search=search,
             # Cutting keeps up with a graphics card only if several do it; a processor's cores have enough to do.
             processes=min(4, os.cpu_count() or 1) if model.device.type == "cuda" and max_ram_bytes is None else 1,
             progress=show,
+            **options,
         )
 
 

@@ -7,6 +7,11 @@ from collections import Counter
 from realm.corpus.digest_set import DigestSet
 from realm.errors import SourceError
 
+NEVER_DOCUMENTS = frozenset(
+    ["other_kind", "link_to_folder", "namespace", "redirect", "list_title", "disambiguation", "other_model", "no_prose"]
+)
+"""Reasons that count what is left out on purpose: files of other kinds, pages of a Wikipedia that are no articles."""
+
 _LONGEST_QUOTE = 80
 
 
@@ -45,6 +50,11 @@ class SkipReport:
     def total(self) -> int:
         """How many records were skipped."""
         return self.reasons.total()
+
+    @property
+    def lost(self) -> list[str]:
+        """Reasons for which something was left out that was meant to be a document."""
+        return [reason for reason in self.reasons if reason not in NEVER_DOCUMENTS]
 
     def summary(self) -> str:
         """One line for people, most frequent reason first, such as `skipped 7: no_text 4, broken_json 3`."""

@@ -15,11 +15,14 @@ from typing import Any
 from realm.corpus.wikitext_marks import without_debris
 
 _HEADING = re.compile(r"(={1,6})([^=].*?)\1[ \t]*", re.DOTALL)
-_LIST_MARK = re.compile(r"[*#:;]+[ \t]*")
+_LIST_MARK = re.compile(r"\A[*#:;]+[ \t]*")
 _RULE = re.compile(r"-{4,}")
 _QUOTES = re.compile(r"'{2,}")
 _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
-_NEEDS_PARSING = re.compile(r"[\[{&]")
+_NEEDS_PARSING = re.compile(r"\[\[|\{\{|\[[a-z/]|://")
+_PLAIN_LINK = re.compile(r"\[\[([^\[\]{}|\n]*+)(?:\|([^\[\]{}|\n]*+))?\]\]")
+_LEFT_OVER = re.compile(r"\{{2,}|\}{2,}|\[{2,}|\]{2,}")  # such as the third braces of two {{{1}}} in a row
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z-]{2,})?|simple")
 
 # What is left where something was cut out of a sentence. Possessive, so that no line takes more than linear time.
@@ -37,7 +40,8 @@ _SHOWN_ARGUMENTS = {
     "nowrap": ("1",), "nobr": ("1",), "nobold": ("1",), "noitalic": ("1",), "abbr": ("1",), "abbrlink": ("1",),
     "small": ("1",), "smaller": ("1",), "big": ("1",), "tooltip": ("1",), "ill": ("1",), "interlanguage link": ("1",),
     "nihongo": ("1",), "korean": ("1",), "ship": ("1", "2"), "sup": ("1",), "sub": ("1",), "visible anchor": ("1",),
-    "vanchor": ("1",), "blockquote": ("1",), "quote": ("1",), "cquote": ("1",), "val": ("1",), "not a typo": ("1",),
+    "vanchor": ("1",), "circa": ("1",), "c.": ("1",),
+    "blockquote": ("1",), "quote": ("1",), "cquote": ("1",), "val": ("1",), "not a typo": ("1",),
 }  # fmt: skip
 _RANGE_SIGNS = frozenset("- – to and or x × by".split())
 _SIGNS = {
@@ -67,14 +71,14 @@ def plain_text(markup: str, hidden: frozenset[str]) -> str:
     for unit in _units(_MAGIC_WORD.sub("", _QUOTES.sub("", markup))):
         heading = _HEADING.fullmatch(unit)
         level = len(heading[1]) if heading else 0
-        unit = heading[2] if heading else _LIST_MARK.sub("", unit, count=1) if _LIST_MARK.match(unit) else unit
+        unit = heading[2] if heading else _LIST_MARK.sub("", unit)
         if unit.startswith("|") or _RULE.match(unit):  # a row of a table that never closed, or a ruler
             continue
         lines += [(level, filled) for line in _inline(unit).splitlines() if (filled := _without_holes(line))]
     return "\n".join(_with_filled_headings(lines))
 
 
-def is_hidden_link(target: str, hidden: frozenset[str]) -> bool:
+def _is_hidden_link(target: str, hidden: frozenset[str]) -> bool:
     """Whether a link `[[target` shows no text: to a file or category, or to the page in another language."""
     space, colon, _ = target.partition(":")
     if not colon or not space.strip():
@@ -84,7 +88,7 @@ def is_hidden_link(target: str, hidden: frozenset[str]) -> bool:
 
 def _is_shown(opening: str, hidden: frozenset[str]) -> bool:
     if opening.startswith("[["):
-        return not is_hidden_link(opening[2:], hidden)
+        return not _is_hidden_link(opening[2:], hidden)
     return _template_name(opening[2:].partition("|")[0]) is not None
 
 
@@ -111,40 +115,43 @@ def _units(markup: str) -> Iterator[str]:
 
 
 def _inline(unit: str) -> str:
-    if not _NEEDS_PARSING.search(unit):
-        return unit
-    if "[" not in unit and "{" not in unit:
-        return html.unescape(unit)
-    import mwparserfromhell
+    """What a line shows. The library is asked only about what is not plain: it is slow, and most links are."""
+    unit = _PLAIN_LINK.sub(lambda link: _link_text(link[1]) if link[2] is None else link[2], unit)
+    if _NEEDS_PARSING.search(unit):
+        import mwparserfromhell
 
-    return html.unescape(_shown(mwparserfromhell.parse(unit, skip_style_tags=True)))
+        unit = _shown(mwparserfromhell.parse(unit, skip_style_tags=True), mwparserfromhell.nodes)
+    return _ENTITY.sub(lambda entity: html.unescape(entity[0]), _LEFT_OVER.sub(" ", unit))
 
 
-def _shown(code: Any) -> str:
-    """What the nodes of parsed wikitext show."""
-    from mwparserfromhell.nodes import ExternalLink, Template, Wikilink
+def _link_text(target: str) -> str:
+    return target.strip().lstrip(":#")
 
+
+def _shown(code: Any, nodes: Any) -> str:
+    """What the nodes of parsed wikitext show; `nodes` holds their classes."""
     parts = []
     for node in code.nodes:
-        if isinstance(node, Wikilink):
-            parts.append(_shown(node.title).strip().lstrip(":#") if node.text is None else _shown(node.text))
-        elif isinstance(node, ExternalLink):
-            parts.append(_shown(node.title) if node.title is not None else "" if node.brackets else str(node.url))
-        elif isinstance(node, Template):
-            parts.append(_template(node))
+        if isinstance(node, nodes.Wikilink):
+            parts.append(_link_text(_shown(node.title, nodes)) if node.text is None else _shown(node.text, nodes))
+        elif isinstance(node, nodes.ExternalLink):
+            url = "" if node.brackets else str(node.url)
+            parts.append(url if node.title is None else _shown(node.title, nodes))
+        elif isinstance(node, nodes.Template):
+            parts.append(_template(node, nodes))
         else:
             parts.append(str(node))
     return "".join(parts)
 
 
-def _template(node: Any) -> str:
+def _template(node: Any, nodes: Any) -> str:
     name = _template_name(str(node.name))
     if name is None:
         return ""
-    arguments = _SHOWN_ARGUMENTS.get(name, ("1",) if name in ("circa", "c.") else ())
+    arguments = _SHOWN_ARGUMENTS.get(name, ())
     if name in ("convert", "cvt") and node.has("2") and str(node.get("2").value).strip() in _RANGE_SIGNS:
         arguments = ("1", "2", "3", "4")
-    texts = [_shown(node.get(argument).value).strip() for argument in arguments if node.has(argument)]
+    texts = [_shown(node.get(argument).value, nodes).strip() for argument in arguments if node.has(argument)]
     return _SIGNS.get(name, "") + " ".join(texts)
 
 

@@ -13,7 +13,7 @@ from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.quantising import width_of
 from realm.index.segments import check_bytes, check_entry
 
-REBUILD = "They are a copy of the vectors; make them anew with: realm index --kb FOLDER --rebuild-index"
+REBUILD = "They are a copy of the vectors; make them anew with: realm compact --kb FOLDER --rebuild"
 
 _SCALE_BYTES = 2
 _NAME = re.compile(r"[0-9]{6,}\.i8")

@@ -79,7 +79,7 @@ def build_faiss(
             f"{len(live):,} vectors are too few for FAISS, which needs {MIN_VECTORS:,}: exact search reads them all "
             "in less than a millisecond."
         )
-    nlist = max(1, min(math.ceil(_LISTS_PER_ROOT * math.sqrt(len(live))), len(live) // _MIN_PER_LIST))
+    nlist = lists_for(len(live))
     sample_rows = _sample_rows(len(live), store.dim, nlist, ram_bytes)
     random = np.random.default_rng([seed, 0])
     with threads_of_torch():
@@ -103,7 +103,7 @@ def extend_faiss(
 ) -> FaissEntry:
     """Bring a file up to date: newer rows come in, tombstones go out, recall is measured again.
 
-    The centroids stay as they are, so build anew when there are several times as many rows as there were.
+    The centroids stay as they are, so build anew once `lists_for` gives many more lists than `entry.nlist`.
 
     Args:
         store: The vectors, with the newer ones.
@@ -119,10 +119,10 @@ def extend_faiss(
     index = read_faiss(folder, entry)
     is_live = _live(store.rows, tombstones)
     live = np.flatnonzero(is_live)
+    if not len(live):
+        raise KnowledgeBaseError("no vectors are left to index with FAISS: search exactly.")
     with threads_of_torch():
         index.remove_ids(np.flatnonzero(~is_live[: entry.rows]))
-        if len(live) < index.nlist:
-            raise KnowledgeBaseError(f"{len(live):,} vectors are too few for {index.nlist:,} lists: build them anew.")
         centroids = index.quantizer.reconstruct_n(0, index.nlist)
         _route(index, _flat(faiss.IndexFlatL2, centroids))
         _add(index, store, live[live >= entry.rows], progress)
@@ -130,6 +130,11 @@ def extend_faiss(
     sample = sample_queries(store, live, questions, seed)
     points = measure(index, exact, sample, entry.target, is_live)
     return _finish(index, store, folder, entry.target, sample, points)
+
+
+def lists_for(vectors: int) -> int:
+    """How many lists a build lays out for so many vectors."""
+    return max(1, min(math.ceil(_LISTS_PER_ROOT * math.sqrt(vectors)), vectors // _MIN_PER_LIST))
 
 
 def _live(rows: int, tombstones: Int64[np.ndarray, " row"] | None) -> Bool[np.ndarray, " row"]:

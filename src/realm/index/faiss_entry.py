@@ -11,7 +11,7 @@ from typing import Any, Self
 from realm.errors import CorruptFileError
 from realm.index.segments import check_entry
 
-REBUILD_FAISS = "It is made from the vectors; make it anew with: realm index --kb FOLDER --rebuild-index"
+REBUILD_FAISS = "It is made from the vectors; make it anew with: realm compact --kb FOLDER --rebuild"
 
 _NAME = re.compile(r"faiss-[0-9a-f]{16}\.index")
 
@@ -48,7 +48,7 @@ class FaissEntry:
         probe_queries: How many of them; a part of them for more rows than 5.
         target: The recall that was wanted.
         target_reached: Whether every point has it.
-        sha256: Digest of the file.
+        sha256: Digest of the file, see `digest_of_pieces`.
         bytes: Size of the file.
     """
 
@@ -122,7 +122,7 @@ class FaissEntry:
             _NAME.fullmatch(self.name) is not None
             and 0 < self.vectors <= self.rows
             and self.dim > 0
-            and 0 < self.nlist <= self.vectors
+            and self.nlist > 0
             and self.bytes > 0
             and bool(ks)
             and ks == sorted(set(ks))

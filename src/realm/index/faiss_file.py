@@ -1,25 +1,31 @@
 """A FAISS index as a file: written whole or not at all, and read only if it is the one that was written.
 
-FAISS does not survive every damaged file, so the digest is compared before FAISS sees a byte. Knows nothing of
-how the index was made and how it is searched.
+FAISS does not survive every damaged file, so the digest is compared before FAISS sees a byte. Pieces of the file
+are digested at the same time, because this is half of the time that opening takes. Knows nothing of how the index
+was made and how it is searched.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from realm.artifacts import sha256_of_file, sync_directory
+from realm.artifacts import sha256_of_text, sync_directory
 from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.faiss_entry import REBUILD_FAISS, FaissEntry
 
 # How FAISS marks a file of an IVF index with fast-scan product quantisation.
 _HEADER = b"IwPf"
+_PIECE_BYTES = 64 << 20
+_READ_BYTES = 1 << 20
 
 
 def faiss_library() -> Any:
@@ -45,7 +51,7 @@ def write_faiss(folder: Path, index: Any) -> tuple[str, str, int]:
     """Write an index under a name made of its digest.
 
     Returns:
-        Name, SHA-256 and size of the file.
+        Name, digest and size of the file.
 
     Raises:
         KnowledgeBaseError: The file cannot be written; nothing is left of it.
@@ -60,7 +66,7 @@ def write_faiss(folder: Path, index: Any) -> tuple[str, str, int]:
             raise KnowledgeBaseError(f"{folder}: the FAISS index cannot be written ({_reason(exc)})") from exc
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        digest, size = sha256_of_file(temporary), temporary.stat().st_size
+        digest, size = digest_of_pieces(temporary), temporary.stat().st_size
         name = f"faiss-{digest[:16]}.index"
         os.replace(temporary, folder / name)
     finally:
@@ -77,7 +83,7 @@ def check_faiss(folder: Path, entry: FaissEntry) -> None:
     """
     path = folder / entry.name
     _check_size(path, entry)
-    if sha256_of_file(path) != entry.sha256:
+    if digest_of_pieces(path) != entry.sha256:
         raise CorruptFileError(f"{path}: the bytes are not those the manifest names (SHA-256 differs). {REBUILD_FAISS}")
 
 
@@ -113,6 +119,24 @@ def read_faiss(folder: Path, entry: FaissEntry, *, verify: bool = True) -> Any:
             f"{(entry.dim, entry.nlist, entry.vectors)}. {REBUILD_FAISS}"
         )
     return index
+
+
+def digest_of_pieces(path: Path) -> str:
+    """SHA-256 over the SHA-256 of each 64 MiB of a file, as `sha256_of_text` joins them."""
+    starts = range(0, path.stat().st_size, _PIECE_BYTES)
+    with ThreadPoolExecutor(min(max(len(starts), 1), os.cpu_count() or 1)) as pool:
+        return sha256_of_text(*pool.map(partial(_digest_of_piece, path), starts))
+
+
+def _digest_of_piece(path: Path, start: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(start)
+        left = _PIECE_BYTES
+        while left and (data := file.read(min(_READ_BYTES, left))):
+            digest.update(data)
+            left -= len(data)
+    return digest.hexdigest()
 
 
 def _check_size(path: Path, entry: FaissEntry) -> None:

@@ -28,6 +28,7 @@ from realm.index.vectors import VectorStore
 # The share of rows beyond which the exact index is not slower.
 _MOST_CANDIDATES = 0.5
 _CANDIDATES_AT_ONCE = 1 << 20
+_QUERIES_AT_ONCE = 256
 
 
 class _Wanted:
@@ -118,7 +119,7 @@ class FaissIndex:
         least = min(k, wanted.covered) if allowed is None else candidates
         scores = np.empty((len(queries), columns), dtype=np.float32)
         rows = np.empty((len(queries), columns), dtype=np.int64)
-        at_once = max(1, _CANDIDATES_AT_ONCE // candidates)
+        at_once = max(1, min(_QUERIES_AT_ONCE, _CANDIDATES_AT_ONCE // candidates))
         for start in range(0, len(queries), at_once):
             places = np.arange(start, min(start + at_once, len(queries)))
             found = self._candidates(queries[places], nprobe, candidates, wanted)

@@ -65,11 +65,12 @@ class CompactionReport:
     freed_bytes: int
 
 
-def compact(folder: Path, *, progress: Callable[[str], None] | None = None) -> CompactionReport:
+def compact(folder: Path, *, rebuild: bool = False, progress: Callable[[str], None] | None = None) -> CompactionReport:
     """Drop old versions, and all that only they need, from a knowledge base.
 
     Args:
         folder: The knowledge base.
+        rebuild: Also make anew what is made from the vectors: their int8 copy, and the FAISS file.
         progress: Called with the name of every part before it is written.
 
     Raises:
@@ -87,14 +88,15 @@ def compact(folder: Path, *, progress: Callable[[str], None] | None = None) -> C
         (folder / PENDING).unlink(missing_ok=True)
         listed = read_file_list(folder, base.manifest.files) if base.manifest.files else {}
         manifest = base.manifest
-        if old or len(base.tombstones) or base.blocks.small_files() > 1 or base.documents.small_files() > 1:
-            manifest, listed = _rewrite(base, progress or (lambda part: None))
+        is_scattered = base.blocks.small_files() > 1 or base.documents.small_files() > 1
+        if old or len(base.tombstones) or is_scattered or rebuild:
+            manifest, listed = _rewrite(base, rebuild, progress or (lambda part: None))
         sweep(folder, all_files(folder, parts_of(folder)) - named_files(manifest, listed))
         freed = before - _bytes(folder)
         return CompactionReport(manifest, len(old), len(base.tombstones), discarded, freed)
 
 
-def _rewrite(base: KnowledgeBase, progress: Callable[[str], None]) -> tuple[Manifest, Digests]:
+def _rewrite(base: KnowledgeBase, rebuild: bool, progress: Callable[[str], None]) -> tuple[Manifest, Digests]:
     """Write and publish the new version; gives its manifest, and what its file list names."""
     folder, old = base.folder, base.manifest
     documents = DocumentStore.open(folder / DOCUMENTS, old.documents_version)
@@ -106,12 +108,15 @@ def _rewrite(base: KnowledgeBase, progress: Callable[[str], None]) -> tuple[Mani
         blocks.drop(gone)
         progress("documents")
         documents.move_blocks(gone)
-        progress("vectors")
-        new = _rewrite_vectors(base, new)
     else:
+        if new.lexical:
+            blocks.complete(as_one=True)  # files merge where the same parts of the index know them
         blocks.merge_files()
         progress("documents")
         documents.merge_files()
+    if len(gone) or rebuild:
+        progress("vectors")
+        new = _rewrite_vectors(base, new)
     progress("indexes")
     documents.index_ids()
     if new.lexical:
@@ -136,6 +141,7 @@ def _rewrite_vectors(base: KnowledgeBase, new: Manifest) -> Manifest:
     name = f"{VECTORS}-{new.version:06d}"
     sweep(base.folder, all_files(base.folder, [name]))  # a killed run's
     store: VectorStore = base.vectors
+    store.verify()  # or else damage would get a digest of its own
     folder = base.folder / name
     with VectorWriter(folder, new.dim) as writer, CodeWriter(folder, new.dim) as codes:
         for first, rows in store.chunks(_ROWS_AT_ONCE):

@@ -43,7 +43,6 @@ from realm.records import Document
 
 MAX_BLOCK_PIECES = 288
 _BLOCKS_PER_STEP = 512
-_NOT_A_RECORD = "other_kind"
 
 
 def index_sources(
@@ -55,6 +54,7 @@ def index_sources(
     prune: bool = False,
     max_ram_bytes: int | None = None,
     search: str | None = None,
+    hybrid_weight: float | None = None,
     processes: int = 1,
     progress: Callable[[IndexReport], None] | None = None,
 ) -> IndexReport:
@@ -72,6 +72,7 @@ def index_sources(
         prune: Remove documents that the sources do not have.
         max_ram_bytes: The most memory to take.
         search: How vectors are to be searched from now on: `exact`, `faiss` or `auto`; as before unless given.
+        hybrid_weight: Share of the words in searches from now on, 0 to 1; as before unless given.
         processes: How many processes cut documents into blocks while others are embedded; see `chunk_documents`.
         progress: Called after every step.
 
@@ -96,12 +97,15 @@ def index_sources(
     max_pieces = min(MAX_BLOCK_PIECES, config.max_position_embeddings)
     limit = MemoryLimit(max_ram_bytes, _BLOCKS_PER_STEP)
     dim = config.retriever_proj_size
-    with KnowledgeBaseWriter(folder, model.reference, dim, max_pieces, job=job, search=search) as writer:
+    with KnowledgeBaseWriter(
+        folder, model.reference, dim, max_pieces, job=job, search=search, hybrid_weight=hybrid_weight
+    ) as writer:
         report.resumed, report.discarded_blocks = writer.resumed, writer.discarded_blocks
         begin = time.monotonic()
         again = read_documents(sources, skip_bad=skip_bad, report=None if ahead.is_exact else report.skipped)
         changed = _Changed(again, writer.known, report, keeps_ids=prune or writer.resumed)
         cut = chunk_documents(changed, model.tokenizer, max_pieces=max_pieces, processes=processes)
+        # Or else an error would leave its processes behind.
         with closing(cast("Generator[ChunkedDocument, None, None]", cut)) as cuts:
             for step in _steps(cuts, limit):
                 vectors = _embed(step, model, max_pieces, limit.blocks_per_step)
@@ -182,9 +186,8 @@ class _Changed:
 def _require_all_read(report: IndexReport) -> None:
     """Refuse to remove what may only have been left out."""
     skipped = report.skipped or SkipReport()
-    left_out = skipped.total - skipped.reasons[_NOT_A_RECORD]
-    if left_out:
-        first = next(text for reason, text in skipped.examples.items() if reason != _NOT_A_RECORD)
+    if skipped.lost:
+        left_out, first = sum(skipped.reasons[reason] for reason in skipped.lost), skipped.examples[skipped.lost[0]]
         raise SourceError(
             f"{left_out:,} records were left out, and --prune would remove their documents (first: {first}). "
             "Mend them, or leave out --prune."

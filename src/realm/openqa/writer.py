@@ -51,6 +51,7 @@ class KnowledgeBaseWriter:
         max_block_pieces: Longest block input in word pieces.
         job: What it is done for. What a killed writer left is gone on with if its job was the same.
         search: How vectors are to be searched from now on: `exact`, `faiss` or `auto`; as before unless given.
+        hybrid_weight: Share of the words in searches from now on, 0 to 1; as before unless given.
 
     Attributes:
         resumed: Whether a killed writer's work is gone on with.
@@ -71,6 +72,7 @@ class KnowledgeBaseWriter:
         *,
         job: Job | None = None,
         search: str | None = None,
+        hybrid_weight: float | None = None,
     ) -> None:
         self.folder = folder
         self._lock = take_lock(folder)
@@ -81,7 +83,8 @@ class KnowledgeBaseWriter:
             self._job = job or Job("write")
             new = Manifest(1, 0, 0, 0, 0, dim, VECTORS, (), (), None, None, model, max_block_pieces)
             base = self._published or new
-            self._begin(dataclasses.replace(base, model=model, search=search or base.search))
+            weight = base.hybrid_weight if hybrid_weight is None else hybrid_weight
+            self._begin(dataclasses.replace(base, model=model, search=search or base.search, hybrid_weight=weight))
         except BaseException:
             self._lock.close()
             raise
@@ -99,7 +102,9 @@ class KnowledgeBaseWriter:
             pending is not None and pending.is_of(self._job, base.model, version) and pending.is_whole(folder)
         )
         if pending is not None and self.resumed:
-            base = dataclasses.replace(pending.manifest, model=base.model, search=base.search)
+            base = dataclasses.replace(
+                pending.manifest, model=base.model, search=base.search, hybrid_weight=base.hybrid_weight
+            )
             self._files = {**self._old_files, **pending.files}
             self._unchanged = None
         elif pending is not None and pending.manifest.version == version:
