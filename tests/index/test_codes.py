@@ -133,10 +133,10 @@ def test_rows_that_have_no_codes_are_refused(tmp_path: Path, bad: float) -> None
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("000000.i8", lambda data: data[:-1], r"000000\.i8: 127 bytes, where the manifest names 128\. .*realm index"),
+        ("000000.i8", lambda data: data[:-1], r"000000\.i8: 127 bytes, where the manifest names 128\. .*realm compact"),
         ("000000.i8", lambda data: data + b"x", r"000000\.i8: 129 bytes, where the manifest names 128"),
         ("000001.i8", lambda data: data[:-2], r"000001\.i8: 62 bytes, where the manifest names 64"),
-        ("000001.scale", lambda data: data[:-2], r"000001\.scale: 2 bytes, where the manifest names 4.*realm index"),
+        ("000001.scale", lambda data: data[:-2], r"000001\.scale: 2 bytes, where the manifest names 4.*realm compact"),
         ("000001.scale", None, r"000001\.scale: missing"),
     ],
 )
@@ -161,7 +161,7 @@ def test_wrong_bytes_are_noticed_by_verifying_and_before_appending(tmp_path: Pat
     path.write_bytes(data)
     store = CodeStore(tmp_path, segments, DIM)
     for found in (store.verify, lambda: CodeWriter(tmp_path, DIM, segments)):
-        with pytest.raises(CorruptFileError, match=rf"{name}: the bytes are not those .*realm index"):
+        with pytest.raises(CorruptFileError, match=rf"{name}: the bytes are not those .*realm compact"):
             found()
     assert path.read_bytes() == bytes(data)
 

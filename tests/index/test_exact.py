@@ -126,5 +126,5 @@ def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path / "a", np.ones((3, 4), np.float32))
     other = make_store(tmp_path / "b", np.ones((2, 4), np.float32))
     codes = CodeStore(tmp_path / "b", build_codes(other, tmp_path / "b"), 4)
-    with pytest.raises(KnowledgeBaseError, match=r"codes of 2 x 4 numbers, and vectors of 3 x 4.*realm index"):
+    with pytest.raises(KnowledgeBaseError, match=r"codes of 2 x 4 numbers, and vectors of 3 x 4.*realm compact"):
         ExactIndex(store, None, codes)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_model import digests, stories, write_jsonl
 
-from realm.errors import KnowledgeBaseError
+from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.openqa import indexing
 from realm.openqa.compaction import compact
 from realm.openqa.indexing import index_sources, remove_documents
@@ -154,3 +154,29 @@ def test_a_knowledge_base_that_lost_all_documents_can_be_compacted(kb: Path) -> 
     base = KnowledgeBase.open(kb)
     base.verify()
     assert (base.manifest.blocks, base.manifest.documents, base.manifest.segments) == (0, 0, ())
+
+
+def test_rebuilding_mends_a_damaged_copy_of_the_vectors(kb: Path) -> None:
+    compact(kb)
+    expected = live(KnowledgeBase.open(kb))
+    flip_a_bit(next(kb.glob("vectors*/000000.i8")))
+    with pytest.raises(CorruptFileError, match=r"000000\.i8"):
+        KnowledgeBase.open(kb).verify()
+    compact(kb, rebuild=True)
+    after = KnowledgeBase.open(kb)
+    after.verify()
+    assert live(after) == expected
+
+
+def test_rebuilding_from_damaged_vectors_is_refused_and_changes_nothing(kb: Path) -> None:
+    compact(kb)
+    flip_a_bit(next(kb.glob("vectors*/000000.f16")))
+    published = (kb / "kb.json").read_bytes()
+    with pytest.raises(CorruptFileError, match=r"000000\.f16"):
+        compact(kb, rebuild=True)
+    assert (kb / "kb.json").read_bytes() == published
+
+
+def flip_a_bit(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])

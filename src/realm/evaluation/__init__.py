@@ -1,6 +1,8 @@
 """Measuring: how often answers and evidence are right. Scoring needs no torch.
 
-    questions + predictions ─► exact_match, recall ─► figures
+    questions ─► predicting ─► predictions.jsonl ─► judging ─► figures ─► report, plots
+    collection ─► beir (with asking) ─► rankings ─► measures
 
-May not know training. Reading order: exact_match.
+May not know training. Reading order: predictions, exact_match, regex_match, judging, scoring, bootstrap, calibration,
+selective, significance, figures, report, plots, predicting, asking, beir.
 """

@@ -2,8 +2,11 @@
 
     question ─► RealmForOpenQA: embedder ─► searcher ─► RealmRetriever ─► reader ─► word pieces     (tensors)
     question ─► OpenQA.ask: the same over a KnowledgeBase ─► Answer with evidence and offsets       (text)
-    sources  ─► indexing ─► KnowledgeBase: documents, blocks, vectors, model, one manifest
+    sources  ─► indexing ─► KnowledgeBase: documents, blocks, vectors, indexes, one manifest a version
+    old artifacts ─► importing ─► KnowledgeBase ─► exporting ─► old artifacts, flat files
 
-May not know optimisers or HTTP. Reading order: answer_search, retriever, model, manifest, knowledge_base,
-default_model, indexing, ask.
+May not know optimisers or HTTP. Reading order: answer_search, retriever, readings, model (tensors); manifest,
+file_digests, versions, knowledge_base, verification, pending, parts, search_index, writer (with write_lock), survey,
+estimate, memory, index_report, indexing, compaction (the knowledge base); default_model, model_folder, search,
+span_choice, ask (questions); importing, exporting.
 """

@@ -25,10 +25,11 @@ from realm.errors import SourceError
 from realm.openqa.estimate import Estimate, estimate
 from realm.openqa.index_report import IndexReport
 from realm.openqa.knowledge_base import KnowledgeBase
-from realm.openqa.manifest import Manifest
+from realm.openqa.manifest import PUBLISHED, Manifest, read_manifest
 from realm.openqa.memory import MemoryLimit, resident_bytes
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.pending import Job
+from realm.openqa.search import HYBRID_WEIGHT
 from realm.openqa.survey import (
     MAX_BYTES,
     Survey,
@@ -72,7 +73,8 @@ def index_sources(
         prune: Remove documents that the sources do not have.
         max_ram_bytes: The most memory to take.
         search: How vectors are to be searched from now on: `exact`, `faiss` or `auto`; as before unless given.
-        hybrid_weight: Share of the words in searches from now on, 0 to 1; as before unless given.
+        hybrid_weight: Share of the words in searches from now on, 0 to 1. Unless given it is as before, and
+            `HYBRID_WEIGHT` in a new knowledge base.
         processes: How many processes cut documents into blocks while others are embedded; see `chunk_documents`.
         progress: Called after every step.
 
@@ -97,6 +99,8 @@ def index_sources(
     max_pieces = min(MAX_BLOCK_PIECES, config.max_position_embeddings)
     limit = MemoryLimit(max_ram_bytes, _BLOCKS_PER_STEP)
     dim = config.retriever_proj_size
+    if hybrid_weight is None and read_manifest(folder, PUBLISHED) is None:
+        hybrid_weight = HYBRID_WEIGHT
     with KnowledgeBaseWriter(
         folder, model.reference, dim, max_pieces, job=job, search=search, hybrid_weight=hybrid_weight
     ) as writer:

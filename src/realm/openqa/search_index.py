@@ -17,7 +17,8 @@ FAISS_ROWS = 2_000_000
 """From so many live rows on, `auto` means FAISS: below, exact search takes some tens of milliseconds."""
 
 _NEW_SHARE = 0.1
-_GROWN = 3.0
+_MORE_LISTS = 1.75
+"""There should be this many times the lists: so it is at about three times the rows."""
 
 
 def faiss_of(folder: Path, manifest: Manifest) -> FaissEntry | None:
@@ -26,7 +27,7 @@ def faiss_of(folder: Path, manifest: Manifest) -> FaissEntry | None:
     Rows that are newer than the file are searched exactly, so it is brought up to date only when they are a tenth of
     all; and made from nothing when there are three times as many rows as when its lists were laid out.
     """
-    from realm.index.faiss_build import MIN_VECTORS, build_faiss, extend_faiss
+    from realm.index.faiss_build import MIN_VECTORS, build_faiss, extend_faiss, lists_for
 
     gone = manifest.tombstones
     live = manifest.blocks - (gone.rows if gone else 0)
@@ -41,6 +42,6 @@ def faiss_of(folder: Path, manifest: Manifest) -> FaissEntry | None:
     tombstones = read_tombstones(vectors_folder, gone) if gone else np.empty(0, dtype=np.int64)
     exact = ExactIndex(store, tombstones, CodeStore(vectors_folder, manifest.codes, manifest.dim))
     (folder / INDEX).mkdir(exist_ok=True)
-    if entry is not None and live < _GROWN * entry.nlist**2:
+    if entry is not None and lists_for(live) < _MORE_LISTS * entry.nlist:
         return extend_faiss(store, folder / INDEX, entry, exact, tombstones=tombstones)
     return build_faiss(store, folder / INDEX, exact, tombstones=tombstones)
