@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from realm.corpus.wikitext_marks import without_debris
+from realm.extras import require
 
 _HEADING = re.compile(r"(={1,6})([^=].*?)\1[ \t]*", re.DOTALL)
 _LIST_MARK = re.compile(r"\A[*#:;]+[ \t]*")
@@ -118,9 +119,8 @@ def _inline(unit: str) -> str:
     """What a line shows. The library is asked only about what is not plain: it is slow, and most links are."""
     unit = _PLAIN_LINK.sub(lambda link: _link_text(link[1]) if link[2] is None else link[2], unit)
     if _NEEDS_PARSING.search(unit):
-        import mwparserfromhell
-
-        unit = _shown(mwparserfromhell.parse(unit, skip_style_tags=True), mwparserfromhell.nodes)
+        parser = require("mwparserfromhell", "wikipedia")
+        unit = _shown(parser.parse(unit, skip_style_tags=True), parser.nodes)
     return _ENTITY.sub(lambda entity: html.unescape(entity[0]), _LEFT_OVER.sub(" ", unit))
 
 
