@@ -13,19 +13,19 @@ from command_line import Run
 from tiny_model import digests, stories, write_jsonl
 
 import realm as front_door
-from realm.openqa.ask import OpenQA
+from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.knowledge_base import KnowledgeBase
 
 QUESTION = "Who wrote the opera of São Paulo?"
 
 
 def test_ask_json_prints_one_object_with_the_documented_keys(realm: Run, kb: Path) -> None:
-    said = realm("ask", QUESTION, "--kb", kb, "--json", "--top", 3)
+    said = realm("ask", QUESTION, "--kb", kb, "--json", "--top", 3, "--dense")
     assert (said.code, said.err) == (0, "")
     assert said.out.count("\n") == 1
     found = json.loads(said.out)
     assert {"answer", "confidence", "evidence"} <= set(found)
-    answer = OpenQA.load(kb).ask(QUESTION, top=3)
+    answer = OpenQA.load(kb).ask(QUESTION, top=3, searching=Searching(hybrid=False))
     assert found["answer"] == answer.text
     assert found["confidence"] == pytest.approx(answer.confidence)
     assert len(found["evidence"]) == 3

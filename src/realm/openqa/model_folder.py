@@ -22,6 +22,7 @@ from realm.errors import ModelError, RealmError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
+from realm.models.cores import Cores
 from realm.models.precision import fastest_dtype
 from realm.openqa.default_model import DEFAULT_MODEL, default_model_folder
 from realm.openqa.manifest import ModelReference
@@ -124,12 +125,27 @@ class ModelFolder:
             (rows, dim) float32.
         """
         vectors = np.empty((len(rows), self.networks.config.retriever_proj_size), dtype=np.float32)
-        for numbers in batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE):
-            batch = self.inputs.pad([rows[number] for number in numbers]).to(self.device)
+        cores, inputs, embedder = self._cores, self.inputs, self.networks.embedder
+
+        def embed_batch(numbers: list[int]) -> None:
+            batch = inputs.pad([rows[number] for number in numbers]).to(self.device)
             with torch.inference_mode():
-                projected = self.networks.embedder(**batch.for_trunk(), return_dict=True).projected_score
+                projected = embedder(**batch.for_trunk(), return_dict=True).projected_score
             vectors[numbers] = projected.float().cpu().numpy()
+
+        pieces_at_once = _PIECES_AT_ONCE // (cores.count if cores else 1)
+        batches = batches_of_like_length([len(row.ids) for row in rows], pieces_at_once)
+        if cores is None:
+            for numbers in batches:
+                embed_batch(numbers)
+        else:
+            cores.run(embed_batch, batches)
         return vectors
+
+    @cached_property
+    def _cores(self) -> Cores | None:
+        """Where batches run side by side; None on a graphics card."""
+        return Cores() if self.device.type == "cpu" else None
 
 
 @contextmanager
