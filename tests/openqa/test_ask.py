@@ -17,7 +17,7 @@ from tiny_model import write_jsonl, write_tiny_model
 
 from realm.errors import KnowledgeBaseError, ModelError, QuestionError
 from realm.models.spans import SpanCandidates
-from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA
+from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, Searching
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import PUBLISHED, write_manifest
@@ -63,7 +63,7 @@ def test_evidence_is_what_search_finds_with_its_share_of_belief(qa: OpenQA, ques
     model, base = qa.model, qa.knowledge_base
     vector = model.embed([model.inputs.question(model.tokenizer.ids_of(question), 130)])
     hits = base.search(vector, 4)
-    evidence = qa.ask(question, top=4).evidence
+    evidence = qa.ask(question, top=4, searching=Searching(hybrid=False)).evidence
     assert [e.block_id for e in evidence] == [found.block.id for found in base.take_blocks(hits.rows[0].tolist())]
     scores = [float(score) for score in hits.scores[0]]
     np.testing.assert_allclose([e.score for e in evidence], scores, rtol=1e-5)
@@ -103,7 +103,7 @@ def test_the_answer_is_what_the_likeliest_spans_say_most(qa: OpenQA, question: s
     beliefs: dict[str, float] = defaultdict(float)
     for score, text in spans[:LIKELY_SPANS]:
         beliefs[text.casefold()] += math.exp(score - best) / whole
-    answer = qa.ask(question, top=3)
+    answer = qa.ask(question, top=3, searching=Searching(hybrid=False))
     assert answer.text is not None
     assert beliefs[answer.text.casefold()] == pytest.approx(max(beliefs.values()), rel=1e-3)
     assert answer.confidence == pytest.approx(max(beliefs.values()), rel=1e-3)
