@@ -25,7 +25,7 @@ from realm.errors import SourceError
 from realm.openqa.estimate import Estimate, estimate
 from realm.openqa.index_report import IndexReport
 from realm.openqa.knowledge_base import KnowledgeBase
-from realm.openqa.manifest import PUBLISHED, Manifest, read_manifest
+from realm.openqa.manifest import Manifest
 from realm.openqa.memory import MemoryLimit, resident_bytes
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.pending import Job
@@ -99,10 +99,15 @@ def index_sources(
     max_pieces = min(MAX_BLOCK_PIECES, config.max_position_embeddings)
     limit = MemoryLimit(max_ram_bytes, _BLOCKS_PER_STEP)
     dim = config.retriever_proj_size
-    if hybrid_weight is None and read_manifest(folder, PUBLISHED) is None:
-        hybrid_weight = HYBRID_WEIGHT
     with KnowledgeBaseWriter(
-        folder, model.reference, dim, max_pieces, job=job, search=search, hybrid_weight=hybrid_weight
+        folder,
+        model.reference,
+        dim,
+        max_pieces,
+        job=job,
+        search=search,
+        hybrid_weight=hybrid_weight,
+        first_hybrid_weight=HYBRID_WEIGHT,
     ) as writer:
         report.resumed, report.discarded_blocks = writer.resumed, writer.discarded_blocks
         begin = time.monotonic()

@@ -52,6 +52,7 @@ class KnowledgeBaseWriter:
         job: What it is done for. What a killed writer left is gone on with if its job was the same.
         search: How vectors are to be searched from now on: `exact`, `faiss` or `auto`; as before unless given.
         hybrid_weight: Share of the words in searches from now on, 0 to 1; as before unless given.
+        first_hybrid_weight: That of a new knowledge base, unless `hybrid_weight` is given.
 
     Attributes:
         resumed: Whether a killed writer's work is gone on with.
@@ -73,6 +74,7 @@ class KnowledgeBaseWriter:
         job: Job | None = None,
         search: str | None = None,
         hybrid_weight: float | None = None,
+        first_hybrid_weight: float = 0.0,
     ) -> None:
         self.folder = folder
         self._lock = take_lock(folder)
@@ -82,7 +84,7 @@ class KnowledgeBaseWriter:
                 require_model(folder, self._published, model)
             self._job = job or Job("write")
             new = Manifest(1, 0, 0, 0, 0, dim, VECTORS, (), (), None, None, model, max_block_pieces)
-            base = self._published or new
+            base = self._published or dataclasses.replace(new, hybrid_weight=first_hybrid_weight)
             weight = base.hybrid_weight if hybrid_weight is None else hybrid_weight
             self._begin(dataclasses.replace(base, model=model, search=search or base.search, hybrid_weight=weight))
         except BaseException:
