@@ -1,7 +1,7 @@
 """Several batches at once, each on one core: on a processor that embeds more than one batch on all of them.
 
-Small matrix products spend much of several threads' time waiting for each other (two cores: 17 blocks/s together,
-21 side by side).
+Small matrix products spend much of several threads' time waiting for each other (two cores: 15 blocks/s together,
+18 side by side).
 """
 
 from __future__ import annotations
