@@ -57,7 +57,7 @@ def live_rows(base: KnowledgeBase) -> list[int]:
 def scores_of_all(base: KnowledgeBase, question: str, vector: NDArray[np.float32]) -> dict[int, tuple[float, float]]:
     """Inner product and BM25 of every live block."""
     rows = live_rows(base)
-    (hits,) = BlockSearch(base).lexical.search([question], base.manifest.blocks)
+    (hits,) = base.blocks.search([question], base.manifest.blocks)
     words = dict(zip(hits.rows.tolist(), hits.scores.tolist(), strict=True))
     dense = base.vectors.take(np.array(rows)) @ vector
     return {row: (float(score), words.get(row, 0.0)) for row, score in zip(rows, dense, strict=True)}

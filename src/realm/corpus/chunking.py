@@ -8,7 +8,7 @@ A large corpus is cut by several processes. Knows neither where documents come f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -51,7 +51,7 @@ def chunk_documents(
     max_pieces: int = MAX_PIECES,
     batch_documents: int = 64,
     processes: int = 1,
-) -> Iterator[ChunkedDocument]:
+) -> Generator[ChunkedDocument, None, None]:
     """Cut documents into blocks of whole sentences.
 
     Sentences are added while `3 + pieces(title) + pieces(block) <= max_pieces`. A sentence that is too long

@@ -58,6 +58,11 @@ def document_hash(document: Document) -> str:
     return sha256_of_text(document.title, document.text, *metadata)
 
 
+def block_id_of(document_id: str, content_hash: str, start: int, end: int) -> str:
+    """Id of a block: a digest of its document's id, what that says, and the block's place in it."""
+    return sha256_of_text(document_id, content_hash, str(start), str(end))[:32]
+
+
 class Cutter:
     """Cuts documents, many at once, and remembers the words it has met."""
 
@@ -131,7 +136,7 @@ class _Packer:
         if not self._parts:
             return
         start, end = self._start, self._end
-        block_id = sha256_of_text(self._document.id, self._content_hash, str(start), str(end))[:32]
+        block_id = block_id_of(self._document.id, self._content_hash, start, end)
         self._blocks.append(CutBlock(block_id, start, end, b"".join(self._parts)))
         self._parts = []
         self._bytes = 0

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from realm.artifacts import sha256_of_text
 from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
+from realm.corpus.cutting import block_id_of
 from realm.corpus.digest_set import DigestSet
 from realm.corpus.document_store import StoredDocument
 from realm.corpus.pieces import WordPieces, ids
@@ -193,7 +193,7 @@ def _whole(documents: list[Document], pieces: WordPieces, max_pieces: int) -> li
     cuts = []
     for document, body, title in zip(documents, bodies, titles, strict=True):
         content, end = document_hash(document), len(document.text)
-        block_id = sha256_of_text(document.id, content, "0", str(end))[:32]
+        block_id = block_id_of(document.id, content, 0, end)
         block = Block(block_id, document.id, document.title, 0, end, document.text, ids(body))
         cuts.append(ChunkedDocument(document, content, ids(title)[:longest_title], (block,)))
     return cuts

@@ -8,11 +8,10 @@ Read `index_sources` first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +114,7 @@ def index_sources(
         changed = _Changed(again, writer.known, report, keeps_ids=prune or writer.resumed)
         cut = chunk_documents(changed, model.tokenizer, max_pieces=max_pieces, processes=processes)
         # Or else an error would leave its processes behind.
-        with closing(cast("Generator[ChunkedDocument, None, None]", cut)) as cuts:
+        with closing(cut) as cuts:
             for step in _steps(cuts, limit):
                 vectors = _embed(step, model, max_pieces, limit.blocks_per_step)
                 writer.put(step, vectors, replaced=changed.pop_replaced(step))

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.corpus.block_store import BlockStore, StoredBlock
+from realm.corpus.block_store import StoredBlock
 from realm.corpus.document_store import DocumentStore
+from realm.corpus.lexical import LexicalIndex
 from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.codes import CodeStore
 from realm.index.exact import ExactIndex
@@ -86,10 +87,10 @@ class KnowledgeBase:
             return DocumentStore.open(self.folder / DOCUMENTS, self.manifest.documents_version)
 
     @cached_property
-    def blocks(self) -> BlockStore:
-        """The blocks; row r belongs to vector r."""
+    def blocks(self) -> LexicalIndex:
+        """The blocks, which can be searched by words; row r belongs to vector r."""
         with self._not_dropped():
-            return BlockStore.open(self.folder / BLOCKS, self.manifest.blocks_version)
+            return LexicalIndex.open(self.folder / BLOCKS, self.manifest.blocks_version)
 
     @cached_property
     def vectors(self) -> VectorStore:

@@ -16,11 +16,11 @@ from transformers.utils import cached_file
 
 import realm.features.auto  # noqa: F401 - lets AutoTokenizer know realm's folders
 from realm.errors import QuestionError, SourceError
+from realm.interop.huggingface_folder import BLOCK_RECORDS_FILE
 from realm.interop.legacy_records import read_block_records, write_block_records
 from realm.openqa.answer_search import answer_places, plain_answers
 from realm.text.pieces import PieceTokenizer
 
-BLOCK_RECORDS_FILE = "block_records.npy"
 _MOST_CACHED_BLOCKS = 200_000
 
 

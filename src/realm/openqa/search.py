@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.conditions import Condition
-from realm.corpus.lexical import LexicalIndex, WordHits
+from realm.corpus.lexical import WordHits
 from realm.errors import UsageError
 from realm.openqa.knowledge_base import KnowledgeBase
-from realm.openqa.manifest import BLOCKS, Manifest
+from realm.openqa.manifest import Manifest
 
 CANDIDATES = 100
 """So many blocks of each kind, or `k` if that is more, are candidates of a hybrid search."""
@@ -64,16 +63,11 @@ class Retrieval:
 
 
 class BlockSearch:
-    """Searches one version of a knowledge base. Keeps what searches share: the full-text index, the last condition."""
+    """Searches one version of a knowledge base. Keeps what searches share: the last condition."""
 
     def __init__(self, base: KnowledgeBase) -> None:
         self._base = base
         self._last: tuple[str, NDArray[np.bool_]] | None = None
-
-    @cached_property
-    def lexical(self) -> LexicalIndex:
-        """The blocks by their words."""
-        return LexicalIndex.open(self._base.folder / BLOCKS, self._base.manifest.blocks_version)
 
     def search(
         self,
@@ -109,7 +103,7 @@ class BlockSearch:
             pairs = zip(hits.rows, hits.scores, strict=True)
             return Retrieval(tuple(Found(rows, scores, np.zeros_like(scores), scores) for rows, scores in pairs))
         depth = k if weight == 1.0 else max(k, CANDIDATES)
-        by_words = self.lexical.search(questions, depth, self._live(allowed))
+        by_words = self._base.blocks.search(questions, depth, self._live(allowed))
         if weight == 1.0:
             return Retrieval(tuple(map(self._by_words, vectors, by_words)))
         dense = self._base.index.search(vectors, depth, allowed)
