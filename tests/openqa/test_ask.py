@@ -138,7 +138,7 @@ def test_top_says_how_many_blocks_are_read_as_far_as_there_are_any(qa: OpenQA) -
 
 def test_many_blocks_are_read_in_parts_with_the_same_answer(qa: OpenQA, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = qa.ask(QUESTIONS[1], top=9)
-    monkeypatch.setattr("realm.openqa.span_choice._BLOCKS_AT_ONCE", 2)
+    monkeypatch.setattr("realm.openqa.model_folder._PIECES_AT_ONCE", 60)
     in_parts = qa.ask(QUESTIONS[1], top=9)
     assert in_parts.text == at_once.text
     assert in_parts.confidence == pytest.approx(at_once.confidence, rel=1e-3)

@@ -15,7 +15,7 @@ from realm.errors import KnowledgeBaseError, QuestionError
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.search import BlockSearch, Found, fusion_weight
-from realm.openqa.span_choice import Span, best_span
+from realm.openqa.span_choice import Reading, Span, best_spans
 from realm.records import Answer, Evidence
 
 MAX_QUESTION_PIECES = 128
@@ -112,7 +112,7 @@ class OpenQA:
         if top < 1:
             raise ValueError(f"top must be at least 1; found {top}.")
         asked, seconds = self._find(questions, max(top, retrieve or 0), searching or Searching())
-        return [self._read(one, top, seconds, min_confidence) for one in asked]
+        return self._read(asked, top, seconds, min_confidence)
 
     def retrieve(
         self, questions: Sequence[str], k: int, searching: Searching | None = None
@@ -157,19 +157,35 @@ class OpenQA:
     def _blocks(self, asked: _Asked) -> list[StoredBlock]:
         return self.knowledge_base.take_blocks(asked.found.rows.tolist())
 
-    def _read(self, asked: _Asked, top: int, seconds: dict[str, float], min_confidence: float) -> Answer:
+    def _read(
+        self, asked: Sequence[_Asked], top: int, seconds: dict[str, float], min_confidence: float
+    ) -> list[Answer]:
         begin = time.perf_counter()
-        blocks, relevance = self._blocks(asked), asked.found.dense
-        if not blocks:
-            return Answer(asked.text, None, 0.0, (), seconds, asked.note)
-        span, confidence = best_span(self.model, asked.ids, blocks[:top], relevance[:top])
-        if span is not None and confidence < min_confidence:
-            span = None
+        blocks = [self._blocks(one) for one in asked]
+        readings = [
+            Reading(one.ids, found[:top], one.found.dense[:top]) for one, found in zip(asked, blocks, strict=True)
+        ]
+        spans = best_spans(self.model, readings)
+        took = {**seconds, "read": (time.perf_counter() - begin) / max(1, len(asked))}
+        return [
+            self._answer(one, found, top, span if confidence >= min_confidence else None, confidence, took)
+            for one, found, (span, confidence) in zip(asked, blocks, spans, strict=True)
+        ]
+
+    def _answer(
+        self,
+        asked: _Asked,
+        blocks: Sequence[StoredBlock],
+        top: int,
+        span: Span | None,
+        confidence: float,
+        seconds: dict[str, float],
+    ) -> Answer:
+        relevance = asked.found.dense
         read = self._evidence(blocks[:top], relevance[:top], span)
         further = self._evidence(blocks[top:], relevance[top:], None)
         evidence = (*read, *(replace(each, probability=0.0) for each in further))
-        took = {**seconds, "read": time.perf_counter() - begin}
-        return Answer(asked.text, None if span is None else span.text, confidence, evidence, took, asked.note)
+        return Answer(asked.text, None if span is None else span.text, confidence, evidence, seconds, asked.note)
 
     def _evidence(
         self, blocks: Sequence[StoredBlock], scores: NDArray[np.float32], span: Span | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,7 +125,7 @@ class ModelFolder:
             (rows, dim) float32.
         """
         vectors = np.empty((len(rows), self.networks.config.retriever_proj_size), dtype=np.float32)
-        cores, inputs, embedder = self._cores, self.inputs, self.networks.embedder
+        inputs, embedder = self.inputs, self.networks.embedder
 
         def embed_batch(numbers: list[int]) -> None:
             batch = inputs.pad([rows[number] for number in numbers]).to(self.device)
@@ -133,14 +133,29 @@ class ModelFolder:
                 projected = embedder(**batch.for_trunk(), return_dict=True).projected_score
             vectors[numbers] = projected.float().cpu().numpy()
 
-        pieces_at_once = _PIECES_AT_ONCE // (cores.count if cores else 1)
-        batches = batches_of_like_length([len(row.ids) for row in rows], pieces_at_once)
-        if cores is None:
-            for numbers in batches:
-                embed_batch(numbers)
-        else:
-            cores.run(embed_batch, batches)
+        self.in_batches(embed_batch, rows)
         return vectors
+
+    def in_batches(self, work: Callable[[list[int]], None], rows: Sequence[Row]) -> None:
+        """Do some work on all rows, in batches of like length; on a processor several at a time, each on one core.
+
+        Args:
+            work: Takes the numbers of a batch's rows; may be called by several threads at once.
+            rows: All of them.
+        """
+        lengths = [len(row.ids) for row in rows]
+        if self._cores is None:
+            for numbers in batches_of_like_length(lengths, _PIECES_AT_ONCE):
+                work(numbers)
+            return
+        count = self._cores.count
+        pieces = min(_PIECES_AT_ONCE, sum(lengths)) // count
+        batches = list(batches_of_like_length(lengths, max(pieces, 1)))
+        even = len(batches) // count * count
+        self._cores.run(work, batches[:even])
+        # What is left over would keep only some of the cores busy.
+        for numbers in batches[even:]:
+            work(numbers)
 
     @cached_property
     def _cores(self) -> Cores | None:

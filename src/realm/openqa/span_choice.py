@@ -6,22 +6,34 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from realm.corpus.block_store import StoredBlock
-from realm.features.inputs import Inputs
+from realm.features.inputs import Row
 from realm.features.spans import characters_of_pieces
-from realm.models.reader import RealmReader
-from realm.models.spans import SpanCandidates, allowed_spans, span_candidates
+from realm.models.spans import allowed_spans, span_candidates
 from realm.openqa.model_folder import ModelFolder
 
 _LIKELY_SPANS = 64
-_BLOCKS_AT_ONCE = 32
+
+
+class Reading(NamedTuple):
+    """What is read for one question.
+
+    Attributes:
+        question_ids: Word pieces of the question.
+        blocks: The blocks.
+        relevance: Inner product of question and each block.
+    """
+
+    question_ids: list[int]
+    blocks: Sequence[StoredBlock]
+    relevance: NDArray[np.float32]
 
 
 class Span(NamedTuple):
@@ -40,60 +52,83 @@ class Span(NamedTuple):
     text: str
 
 
-def best_span(
-    model: ModelFolder, question_ids: list[int], blocks: Sequence[StoredBlock], relevance: NDArray[np.float32]
-) -> tuple[Span | None, float]:
-    """The span most likely to be the answer, and the probability of what it says.
+class SpanScores(NamedTuple):
+    """All spans of a block's body, by the reader alone.
 
-    Args:
-        model: Reads.
-        question_ids: Word pieces of the question.
-        blocks: At least one.
-        relevance: Inner product of question and each block.
+    Attributes:
+        firsts: First piece of each span, counted in the body.
+        lasts: Last piece, inclusive.
+        scores: float32.
+    """
+
+    firsts: NDArray[np.int64]
+    lasts: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def best_spans(model: ModelFolder, readings: Sequence[Reading]) -> list[tuple[Span | None, float]]:
+    """For each question the span most likely to be the answer, and the probability of what it says.
+
+    Blocks of all questions are read together.
 
     Returns:
-        None and 0.0 where no block has a span that may be an answer.
+        None and 0.0 for a question without a block, or where no block has a span that may be an answer.
     """
+    rows = [_row(model, reading, stored) for reading in readings for stored in reading.blocks]
+    scored = iter(span_scores(model, rows))
+    return [_best_span(model, reading, list(islice(scored, len(reading.blocks)))) for reading in readings]
+
+
+def span_scores(model: ModelFolder, rows: Sequence[Row]) -> list[SpanScores]:
+    """Scores of all spans that may be answers, for each row of reader inputs."""
+    found: dict[int, SpanScores] = {}
+    reader = model.networks.reader
+
+    def score(numbers: list[int]) -> None:
+        inputs = model.inputs.pad([rows[number] for number in numbers]).to(model.device)
+        candidates = span_candidates(inputs.input_ids.size(1), reader.config.max_span_width, model.device)
+        with torch.inference_mode():
+            hidden = reader.realm(**inputs.for_trunk(), return_dict=True).last_hidden_state
+            scores = reader.span_scores(hidden, candidates).float()
+            allowed = allowed_spans(inputs.body_mask, candidates)
+        for place, number in enumerate(numbers):
+            of_row = allowed[place]
+            firsts, lasts = (side[of_row].cpu().numpy() - rows[number].body_start for side in candidates)
+            found[number] = SpanScores(firsts, lasts, scores[place, of_row].cpu().numpy())
+
+    model.in_batches(score, rows)
+    return [found[number] for number in range(len(rows))]
+
+
+def _row(model: ModelFolder, reading: Reading, stored: StoredBlock) -> Row:
     config = model.networks.config
-    length = min(config.reader_seq_len + len(question_ids), config.max_position_embeddings)
-    rows = [model.inputs.reader(question_ids, stored.block.token_ids, length) for stored in blocks]
-    inputs = model.inputs.pad(rows).to(model.device)
-    scores, candidates = _span_scores(model.networks.reader, inputs, torch.from_numpy(relevance).to(model.device))
-    # Where no span is allowed at all, softmax gives NaN.
-    probabilities = scores.flatten().softmax(-1).nan_to_num(0.0)
-    likely = probabilities.topk(min(_LIKELY_SPANS, len(probabilities)))
-    offsets = [pieces.offsets for pieces in model.tokenizer.encode_batch([stored.block.text for stored in blocks])]
+    length = min(config.reader_seq_len + len(reading.question_ids), config.max_position_embeddings)
+    return model.inputs.reader(reading.question_ids, stored.block.token_ids, length)
+
+
+def _best_span(model: ModelFolder, reading: Reading, scored: Sequence[SpanScores]) -> tuple[Span | None, float]:
+    texts = [stored.block.text for stored in reading.blocks]
+    scores = [own.scores + relevance for own, relevance in zip(scored, reading.relevance, strict=True)]
+    together = np.concatenate([np.empty(0, np.float32), *scores])
+    if not len(together):
+        return None, 0.0
+    probabilities = np.exp(together - together.max())
+    probabilities /= probabilities.sum(dtype=np.float64)
+    likely = np.argsort(-probabilities, kind="stable")[:_LIKELY_SPANS]
+    begins = np.cumsum([0, *map(len, scores)])
+    offsets = [pieces.offsets for pieces in model.tokenizer.encode_batch(texts)]
     spans: dict[str, Span] = {}
     beliefs: dict[str, float] = {}
-    for probability, number in zip(likely.values.tolist(), likely.indices.tolist(), strict=True):
-        if probability == 0.0:
-            break
-        place, candidate = divmod(number, scores.size(1))
-        first, last = (int(side[candidate]) - len(question_ids) - 2 for side in candidates)
-        text = blocks[place].block.text
-        start, end = whole_words(text, *characters_of_pieces(offsets[place], first, last))
-        said = text[start:end].casefold()
-        spans.setdefault(said, Span(place, start, end, text[start:end]))
-        beliefs[said] = beliefs.get(said, 0.0) + probability
-    if not beliefs:
-        return None, 0.0
+    for number in likely.tolist():
+        place = int(np.searchsorted(begins, number, side="right")) - 1
+        which = number - begins[place]
+        pieces = int(scored[place].firsts[which]), int(scored[place].lasts[which])
+        start, end = whole_words(texts[place], *characters_of_pieces(offsets[place], *pieces))
+        said = texts[place][start:end].casefold()
+        spans.setdefault(said, Span(place, start, end, texts[place][start:end]))
+        beliefs[said] = beliefs.get(said, 0.0) + float(probabilities[number])
     best = max(beliefs, key=beliefs.__getitem__)
     return spans[best], min(1.0, beliefs[best])
-
-
-def _span_scores(reader: RealmReader, inputs: Inputs, relevance: Tensor) -> tuple[Tensor, SpanCandidates]:
-    """Score of every span of every block, reader and retriever together; -inf where no span may be."""
-    candidates = span_candidates(inputs.input_ids.size(1), reader.config.max_span_width, inputs.input_ids.device)
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(relevance), _BLOCKS_AT_ONCE):
-            rows = slice(start, start + _BLOCKS_AT_ONCE)
-            arguments = {name: tensor[rows] for name, tensor in inputs.for_trunk().items()}
-            hidden = reader.realm(**arguments, return_dict=True).last_hidden_state
-            allowed = allowed_spans(inputs.body_mask[rows], candidates)
-            scores = reader.span_scores(hidden, candidates).float() + relevance[rows, None]
-            parts.append(scores.masked_fill(~allowed, -torch.inf))
-    return torch.cat(parts), candidates
 
 
 def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
