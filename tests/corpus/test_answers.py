@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -91,3 +92,10 @@ def test_regex_answers_are_searched_for_and_invalid_ones_are_not_found(text: str
 def test_no_answers_are_never_found() -> None:
     assert not contains_answer("anything", [])
     assert not contains_answer("anything", [], "regex")
+
+
+def test_an_expression_that_would_search_for_ever_is_given_up() -> None:
+    began = time.monotonic()
+    assert not contains_answer("a" * 60 + "!", ["(a|aa)+$"], "regex")
+    assert not contains_answer("a" * 61 + "!", ["(a|aa)+$"], "regex")
+    assert time.monotonic() - began < 20

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from predicted import block, prediction
 
+from realm.corpus.expressions import ExpressionMatcher
 from realm.evaluation.figures import RECALL_AT, columns, compare_systems, figures_of
 from realm.evaluation.judging import Judgement, judge
 from realm.evaluation.predictions import Prediction
-from realm.evaluation.regex_match import ExpressionMatcher
 
 
 def judged(*predictions: Prediction) -> list[Judgement]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from predicted import block, prediction
 
+from realm.corpus.expressions import ExpressionMatcher
 from realm.evaluation.figures import Figures, compare_systems, figures_of
 from realm.evaluation.judging import Judgement, judge
-from realm.evaluation.regex_match import ExpressionMatcher
 from realm.evaluation.report import report_as_json, report_as_markdown, write_report
 
 

@@ -7,19 +7,20 @@ testing one question against thousands of blocks costs little more than searchin
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import re
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
+
+from realm.corpus.expressions import ExpressionMatcher
 
 # A letter, digit or combining mark makes words; a sign stands for itself; white space and control characters
 # separate.
 _WORD = r"\p{L}\p{N}\p{M}"
 _TOKEN = rf"[{_WORD}]+|[^\p{{Z}}\p{{C}}{_WORD}]"
 _GAP = r"[\p{Z}\p{C}]*"
+# Remembers expressions that take too long, so that no second passage waits for them.
+_MATCHER = ExpressionMatcher()
 
 
 def contains_answer(text: str, answers: Sequence[str], answer_type: Literal["string", "regex"] = "string") -> bool:
@@ -31,15 +32,15 @@ def contains_answer(text: str, answers: Sequence[str], answer_type: Literal["str
 
     Args:
         text: The passage, verbatim.
-        answers: Any of them counts. One without tokens, or an invalid expression, never occurs.
+        answers: Any of them counts. One without tokens, or an invalid expression, never occurs; nor does an
+            expression that once took longer than a second.
         answer_type: What the answers are.
 
     Source: DPR `dpr/data/qa_validation.py` (`has_answer`), with the tokens of its `SimpleTokenizer`.
     """
-    text = unicodedata.normalize("NFD", text)
     if answer_type == "regex":
-        return any(pattern.search(text) for pattern in _expressions(tuple(answers)))
-    text = text.lower()
+        return _MATCHER.anywhere(text, answers)
+    text = unicodedata.normalize("NFD", text).lower()
     return any(token in text and pattern.search(text) for token, pattern in _token_patterns(tuple(answers)))
 
 
@@ -67,15 +68,3 @@ def _bounded(token: str) -> str:
     escaped = regex.escape(token, special_only=True)
     is_word = regex.match(f"[{_WORD}]", token)
     return rf"(?<![{_WORD}]){escaped}(?![{_WORD}])" if is_word else escaped
-
-
-@functools.lru_cache(maxsize=4096)
-def _expressions(answers: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    found = []
-    flags = re.IGNORECASE | re.UNICODE | re.MULTILINE
-    for answer in answers:
-        # Python doubts some patterns of other people's question files, such as "[[a]"; they mean what they meant.
-        with warnings.catch_warnings(), contextlib.suppress(re.error, OverflowError, RecursionError):
-            warnings.simplefilter("ignore")
-            found.append(re.compile(unicodedata.normalize("NFD", answer), flags))
-    return tuple(found)

@@ -3,6 +3,6 @@
     questions ─► predicting ─► predictions.jsonl ─► judging ─► figures ─► report, plots
     collection ─► beir (with asking) ─► rankings ─► measures
 
-May not know training. Reading order: predictions, exact_match, regex_match, judging, scoring, bootstrap, calibration,
+May not know training. Reading order: predictions, exact_match, judging, scoring, bootstrap, calibration,
 selective, significance, figures, report, plots, predicting, asking, beir.
 """

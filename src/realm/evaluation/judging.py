@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from realm.corpus.answers import contains_answer
+from realm.corpus.expressions import ExpressionMatcher
 from realm.evaluation.exact_match import compare
 from realm.evaluation.predictions import Prediction, RankedBlock
-from realm.evaluation.regex_match import ExpressionMatcher
 from realm.records import Question
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from realm.artifacts import write_json_atomically
+from realm.corpus.expressions import ExpressionMatcher
 from realm.corpus.questions import ReferenceQuestion
 from realm.errors import QuestionError, UsageError
 from realm.evaluation.judging import holds_answer
 from realm.evaluation.predictions import Prediction, RankedBlock, prediction_line, read_predictions
-from realm.evaluation.regex_match import ExpressionMatcher
 from realm.records import Answer, Evidence, Question
 
 PREDICTIONS = "predictions.jsonl"

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from realm.corpus.expressions import ExpressionMatcher
 from realm.corpus.questions import AnswerType, read_questions
 from realm.errors import SourceError
 from realm.evaluation.judging import Judgement, judge
 from realm.evaluation.predictions import Prediction, is_answer_file, read_answer_file, read_predictions
-from realm.evaluation.regex_match import ExpressionMatcher
 from realm.records import Question
 
 Progress = Callable[[int], None]
