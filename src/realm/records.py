@@ -103,6 +103,8 @@ class Evidence:
         probability: Share of belief the retriever gives this block among the retrieved ones (sums to 1).
         start: First character of the answer in the document, or None where the answer is not read from this block.
         end: One past its last character, or None.
+        lexical_score: BM25 of question and block; 0.0 where words were not asked for or did not find it.
+        fused_score: What the order of the evidence is by: `score` in a search by vectors alone.
     """
 
     title: str
@@ -115,6 +117,8 @@ class Evidence:
     probability: float
     start: int | None = None
     end: int | None = None
+    lexical_score: float = 0.0
+    fused_score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

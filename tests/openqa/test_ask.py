@@ -72,6 +72,16 @@ def test_evidence_is_what_search_finds_with_its_share_of_belief(qa: OpenQA, ques
     np.testing.assert_allclose([e.probability for e in evidence], expected, rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_evidence_is_in_the_order_of_its_fused_scores(qa: OpenQA, weight: float) -> None:
+    evidence = qa.ask(QUESTIONS[0], top=6, searching=Searching(weight=weight)).evidence
+    fused = [e.fused_score for e in evidence]
+    assert fused == sorted(fused, reverse=True)
+    assert any(e.lexical_score > 0 for e in evidence) == (weight > 0)
+    if weight in (0.0, 1.0):
+        assert fused == [e.lexical_score if weight else e.score for e in evidence]
+
+
 def spans_written_out(qa: OpenQA, question: str, top: int) -> list[tuple[float, str]]:
     """Score and text of every span of the blocks read, one block at a time, without padding."""
     model, reader = qa.model, qa.model.networks.reader

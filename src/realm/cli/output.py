@@ -68,7 +68,8 @@ def print_answer(answer: Answer) -> None:
         stdout.print(Text.assemble((_one_line(answer.text), "bold green"), f"   (confidence {answer.confidence:.0%})"))
     for evidence in sorted(answer.evidence, key=lambda e: e.start is None):
         place = "" if evidence.start is None else f" [{evidence.start}:{evidence.end}]"
-        head = f"  {evidence.title or evidence.document_id}{place}   score {evidence.score:.1f}"
+        words = f", words {evidence.lexical_score:.1f}" if evidence.lexical_score else ""
+        head = f"  {evidence.title or evidence.document_id}{place}   score {evidence.score:.1f}{words}"
         stdout.print(Text(_one_line(head), style="cyan"))
         stdout.print(Text("    ").append_text(_excerpt(evidence)))
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from realm.corpus.block_store import StoredBlock
 from realm.errors import KnowledgeBaseError, QuestionError
@@ -119,7 +118,7 @@ class OpenQA:
     ) -> list[tuple[Evidence, ...]]:
         """The best `k` blocks of each question, best first, without reading them. Raises like `ask_many`."""
         asked, _ = self._find(questions, k, searching or Searching())
-        return [self._evidence(self._blocks(one), one.found.dense, None) for one in asked]
+        return [self._evidence(self._blocks(one), one.found, None) for one in asked]
 
     def _find(self, questions: Sequence[str], k: int, searching: Searching) -> tuple[list[_Asked], dict[str, float]]:
         """Blocks for each question, and the seconds that embedding and search took for one."""
@@ -181,19 +180,16 @@ class OpenQA:
         confidence: float,
         seconds: dict[str, float],
     ) -> Answer:
-        relevance = asked.found.dense
-        read = self._evidence(blocks[:top], relevance[:top], span)
-        further = self._evidence(blocks[top:], relevance[top:], None)
+        read = self._evidence(blocks[:top], asked.found.part(slice(top)), span)
+        further = self._evidence(blocks[top:], asked.found.part(slice(top, None)), None)
         evidence = (*read, *(replace(each, probability=0.0) for each in further))
         return Answer(asked.text, None if span is None else span.text, confidence, evidence, seconds, asked.note)
 
-    def _evidence(
-        self, blocks: Sequence[StoredBlock], scores: NDArray[np.float32], span: Span | None
-    ) -> tuple[Evidence, ...]:
+    def _evidence(self, blocks: Sequence[StoredBlock], found: Found, span: Span | None) -> tuple[Evidence, ...]:
         if not blocks:
             return ()
         versions = self.knowledge_base.document_versions([stored.block.document_id for stored in blocks])
-        shifted = np.exp(scores - scores.max())
+        shifted = np.exp(found.dense - found.dense.max())
         shares = shifted / shifted.sum()
         return tuple(
             Evidence(
@@ -203,10 +199,12 @@ class OpenQA:
                 block_id=stored.block.id,
                 text=stored.block.text,
                 block_start=stored.block.start,
-                score=float(scores[place]),
+                score=float(found.dense[place]),
                 probability=float(shares[place]),
                 start=stored.block.start + span.start if span is not None and span.place == place else None,
                 end=stored.block.start + span.end if span is not None and span.place == place else None,
+                lexical_score=float(found.lexical[place]),
+                fused_score=float(found.fused[place]),
             )
             for place, stored in enumerate(blocks)
         )

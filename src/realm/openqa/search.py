@@ -48,6 +48,10 @@ class Found:
     lexical: NDArray[np.float32]
     fused: NDArray[np.float32]
 
+    def part(self, places: slice) -> Found:
+        """Some of them."""
+        return Found(self.rows[places], self.dense[places], self.lexical[places], self.fused[places])
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
