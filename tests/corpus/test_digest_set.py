@@ -19,8 +19,10 @@ def test_add_says_what_a_python_set_would(texts: list[str], waiting: int) -> Non
         patch.setattr(digest_set, "_WAITING", waiting)
         digests, strings = DigestSet(), set[str]()
         for text in texts:
+            assert (text in digests) == (text in strings)
             assert digests.add(text) == (text not in strings)
             strings.add(text)
+            assert text in digests
 
 
 def test_many_strings_are_found_again_and_take_16_bytes_each(monkeypatch: pytest.MonkeyPatch) -> None:

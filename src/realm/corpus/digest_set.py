@@ -31,13 +31,20 @@ class DigestSet:
 
     def add(self, text: str) -> bool:
         """Add a string; whether it is new."""
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()
-        if digest in self._waiting or any(_holds(run, digest) for run in self._runs[digest[0]]):
+        digest = _digest(text)
+        if self._has(digest):
             return False
         self._waiting.add(digest)
         if len(self._waiting) >= _WAITING:
             self._settle()
         return True
+
+    def __contains__(self, text: object) -> bool:
+        """Whether a string was added."""
+        return isinstance(text, str) and self._has(_digest(text))
+
+    def _has(self, digest: bytes) -> bool:
+        return digest in self._waiting or any(_holds(run, digest) for run in self._runs[digest[0]])
 
     def _settle(self) -> None:
         """Sort what waits into the runs."""
@@ -51,6 +58,10 @@ class DigestSet:
                 run = np.concatenate([runs.pop(), run])
                 run.sort(kind="stable")
             runs.append(run)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()
 
 
 def _holds(run: NDArray[np.bytes_], digest: bytes) -> bool:

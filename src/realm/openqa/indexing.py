@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
+from realm.corpus.digest_set import DigestSet
 from realm.corpus.document_store import DocumentStore, StoredDocument
 from realm.corpus.readers import read_documents
 from realm.corpus.skips import SkipReport
@@ -156,13 +157,13 @@ class _Changed:
     """The documents that are not in the knowledge base as they are.
 
     Attributes:
-        seen: Ids of all documents of the sources so far, if they are kept: memory grows with them.
+        seen: Ids of all documents of the sources so far, if they are kept.
     """
 
     def __init__(
         self, documents: Iterator[Document], known: DocumentStore, report: IndexReport, *, keeps_ids: bool
     ) -> None:
-        self.seen: set[str] = set()
+        self.seen = DigestSet()
         self._keeps_ids = keeps_ids
         self._documents = documents
         self._known = known

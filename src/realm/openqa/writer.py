@@ -10,7 +10,7 @@ What a version is made of is in `manifest` and `file_digests`, what grows in `pa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -183,7 +183,7 @@ class KnowledgeBaseWriter:
             self._unchanged = None
         return removed
 
-    def keep_only(self, seen: Collection[str], *, prune: bool) -> int:
+    def keep_only(self, seen: Container[str], *, prune: bool) -> int:
         """Settle what became of documents that the sources do not have, now that all of them have been read.
 
         Without `prune` they stay; but those that only a killed run has written, from sources that were changed before
