@@ -23,7 +23,7 @@ import pytest
 from hypothesis import settings
 
 # Shapes are types here: a loss that is handed, or returns, another shape than its signature says fails.
-jaxtyping.install_import_hook(["realm.models.losses"], "beartype.beartype")
+jaxtyping.install_import_hook(["realm.models.losses", "realm.models.masked_losses"], "beartype.beartype")
 
 # A time limit would fail on a busy machine; the same examples every time make a failure repeatable.
 settings.register_profile("realm", deadline=None, derandomize=True, database=None)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
-from torch.nn import functional
 
 from realm.models.losses import (
+    early_update,
     in_batch_contrastive,
+    inner_products,
+    joint_class,
+    joint_span,
     marginal_likelihood,
-    marginal_mlm,
     similarity_distillation,
 )
 
@@ -26,96 +26,6 @@ def softmax(scores: list[float]) -> list[float]:
     """e^x over the sum of all e^x, in double precision."""
     total = sum(math.exp(score) for score in scores)
     return [math.exp(score) / total for score in scores]
-
-
-def mlm_case(batch: int = 2, cand: int = 3, mask: int = 4, vocab: int = 5, seed: int = 0) -> dict[str, Tensor]:
-    make = torch.Generator().manual_seed(seed)
-    return {
-        "vocab_scores": torch.randn(batch, cand, mask, vocab, generator=make) * 2,
-        "retrieval_scores": torch.randn(batch, cand, generator=make) * 2,
-        "targets": torch.randint(0, vocab, (batch, mask), generator=make),
-        "weights": torch.randint(0, 2, (batch, mask), generator=make).float(),
-    }
-
-
-def mlm_by_hand(
-    vocab_scores: Any, retrieval_scores: Any, targets: Any, weights: Any
-) -> tuple[float, list[list[float]]]:
-    """The loss, and its gradient with respect to the retrieval scores: sum_j w_j (p(n|x) - p(n|x, y_j)) / sum w."""
-    loss, total, pulls = 0.0, 0.0, []
-    for b, scores in enumerate(retrieval_scores.tolist()):
-        prior, pull = softmax(scores), [0.0] * len(scores)
-        for j, target in enumerate(targets[b].tolist()):
-            weight = float(weights[b, j])
-            if target == -100 or weight == 0.0:
-                continue
-            joint = [prior[n] * softmax(vocab_scores[b, n, j].tolist())[target] for n in range(len(prior))]
-            loss -= weight * math.log(sum(joint))
-            total += weight
-            for n in range(len(prior)):
-                pull[n] += weight * (prior[n] - joint[n] / sum(joint))
-        pulls.append(pull)
-    return (loss / total, [[p / total for p in pull] for pull in pulls]) if total else (0.0, pulls)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_marginal_mlm_is_its_equation(seed: int) -> None:
-    case = mlm_case(seed=seed)
-    case["targets"][0, 1] = -100
-    case["weights"][0, 1] = 1.0
-    assert marginal_mlm(**case).item() == pytest.approx(mlm_by_hand(**case)[0], rel=1e-5)
-
-
-def test_marginal_mlm_counts_fractions_of_a_weight() -> None:
-    case = mlm_case()
-    case["weights"] = torch.tensor([[0.25, 0.0, 0.5, 1.0], [0.0, 0.125, 0.0, 2.0]])
-    assert marginal_mlm(**case).item() == pytest.approx(mlm_by_hand(**case)[0], rel=1e-5)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_marginal_mlm_pulls_the_retriever_from_prior_to_posterior(seed: int) -> None:
-    case = mlm_case(seed=seed)
-    case["retrieval_scores"].requires_grad_()
-    marginal_mlm(**case).backward()
-    found = case["retrieval_scores"].grad
-    assert found is not None
-    wanted = torch.tensor(mlm_by_hand(**{key: value.detach() for key, value in case.items()})[1])
-    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(found.sum(-1), torch.zeros(2), atol=1e-6, rtol=0.0)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_marginal_mlm_with_one_candidate_is_plain_cross_entropy(seed: int) -> None:
-    case = mlm_case(cand=1, seed=seed)
-    case["weights"] = torch.ones(2, 4)
-    wanted = functional.cross_entropy(case["vocab_scores"].flatten(0, 2), case["targets"].flatten())
-    torch.testing.assert_close(marginal_mlm(**case), wanted)
-
-
-def test_marginal_mlm_ignores_scores_and_retrieval_where_the_weight_is_zero() -> None:
-    case = mlm_case()
-    case["weights"] = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    changed = {key: value.clone() for key, value in case.items()}
-    changed["vocab_scores"][0, :, 1] += 5.0 * torch.randn(3, 5)
-    changed["vocab_scores"][1], changed["retrieval_scores"][1] = 3.0, torch.randn(3)
-    assert torch.equal(marginal_mlm(**case), marginal_mlm(**changed))
-
-
-@given(shift=NUMBERS, seed=st.integers(0, 50))
-def test_marginal_mlm_does_not_change_when_all_candidates_score_alike_higher(shift: float, seed: int) -> None:
-    case = mlm_case(seed=seed)
-    case["weights"][0, 0] = 1.0
-    shifted = {**case, "retrieval_scores": case["retrieval_scores"] + shift}
-    torch.testing.assert_close(marginal_mlm(**case), marginal_mlm(**shifted), atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_marginal_mlm_in_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    case = mlm_case()
-    half = {**case, **{key: case[key].to(dtype) for key in ("vocab_scores", "retrieval_scores")}}
-    single = {**half, **{key: half[key].float() for key in ("vocab_scores", "retrieval_scores")}}
-    assert marginal_mlm(**half).dtype == torch.float32
-    assert torch.equal(marginal_mlm(**half), marginal_mlm(**single))
 
 
 @given(rows=st.lists(st.lists(st.tuples(NUMBERS, st.booleans()), min_size=4, max_size=4), min_size=1, max_size=3))
@@ -218,3 +128,138 @@ def test_similarity_distillation_is_zero_iff_both_rank_with_the_same_probabiliti
     different = similarity_distillation(student, teacher, 3.0).item()
     assert equal == pytest.approx(0.0, abs=2e-6)
     assert different > 1e-5
+
+
+def test_marginal_likelihood_costs_nothing_and_pulls_nothing_in_rows_without_any_choice() -> None:
+    scores = torch.tensor([[-torch.inf, -torch.inf], [-torch.inf, 1.0], [2.0, -torch.inf]], requires_grad=True)
+    loss = marginal_likelihood(scores, torch.tensor([[True, False], [True, False], [True, True]]))
+    loss.sum().backward()
+    # In the second row the right choice is not there; in the third it is the only one.
+    assert loss.tolist() == [0.0, 0.0, 0.0]
+    assert scores.grad is not None
+    assert scores.grad.abs().max() == 0.0
+
+
+def rows_of(generator: torch.Generator, *shape: int, share: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random scores in double precision, and which of them are right."""
+    scores = torch.randn(*shape, generator=generator, dtype=torch.double)
+    return scores, torch.rand(*shape, generator=generator) < share
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_early_update_is_the_mean_over_questions_with_those_without_answer_as_zero(seed: int) -> None:
+    scores, right = rows_of(torch.Generator().manual_seed(seed), 4, 50, share=0.1)
+    right[1] = False
+    wanted = 0.0
+    for q in (0, 2, 3):
+        chances = softmax(scores[q].tolist())
+        wanted -= math.log(sum(c for c, r in zip(chances, right[q].tolist(), strict=True) if r)) / 4
+    assert early_update(scores, right).item() == pytest.approx(wanted, rel=1e-9)
+
+
+def test_early_update_is_finite_over_five_thousand_half_precision_scores_with_blocks_missing() -> None:
+    scores = (torch.randn(2, 5000) * 60).half()
+    scores[1, 100:] = -torch.inf
+    scores.requires_grad_()
+    right = torch.zeros(2, 5000, dtype=torch.bool)
+    right[:, [3, 4000]] = True
+    loss = early_update(scores, right)
+    loss.backward()
+    wanted = early_update(scores.detach().double(), right)
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
+    assert scores.grad[1, 100:].abs().max() == 0.0
+
+
+def test_losses_of_the_parts_of_a_batch_add_up_to_that_of_the_batch() -> None:
+    make = torch.Generator().manual_seed(0)
+    spans, right = rows_of(make, 5, 3, 4)
+    scores, answering = rows_of(make, 5, 3)
+    allowed = torch.ones_like(right)
+    whole = early_update(scores, answering), joint_span(spans, scores, allowed, right)
+    classes = joint_class(spans, scores, torch.tensor([0, 3, 1, 1, 2]))
+    parts = [0.0, 0.0, 0.0]
+    for part in (slice(0, 2), slice(2, 5)):
+        parts[0] += early_update(scores[part], answering[part], 5).item()
+        parts[1] += joint_span(spans[part], scores[part], allowed[part], right[part], 5).item()
+        parts[2] += joint_class(spans[part], scores[part], torch.tensor([0, 3, 1, 1, 2])[part], 5).item()
+    assert parts == pytest.approx([whole[0].item(), whole[1].item(), classes.item()], rel=1e-9)
+    assert early_update(scores[:0], answering[:0]).item() == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_joint_span_is_one_softmax_over_all_blocks_and_spans(seed: int) -> None:
+    make = torch.Generator().manual_seed(seed)
+    spans, right = rows_of(make, 2, 3, 4)
+    scores, _ = rows_of(make, 2, 3)
+    allowed = torch.rand(2, 3, 4, generator=make) < 0.7
+    right[1] = ~allowed[1]  # right nowhere that counts
+    total, good = 0.0, 0.0
+    for z in range(3):
+        for s in range(4):
+            if allowed[0, z, s]:
+                mass = math.exp(float(spans[0, z, s] + scores[0, z]))
+                total += mass
+                good += mass if right[0, z, s] else 0.0
+    wanted = -math.log(good / total) / 2 if good else 0.0
+    assert joint_span(spans, scores, allowed, right).item() == pytest.approx(wanted, rel=1e-9)
+
+
+def test_joint_span_trains_the_retriever_towards_the_blocks_of_right_spans() -> None:
+    make = torch.Generator().manual_seed(3)
+    spans, _ = rows_of(make, 1, 3, 4)
+    scores = torch.randn(1, 3, generator=make, dtype=torch.double, requires_grad=True)
+    right = torch.zeros(1, 3, 4, dtype=torch.bool)
+    right[0, 1, 2] = True
+    joint_span(spans, scores, torch.ones_like(right), right).backward()
+    assert scores.grad is not None
+    assert (scores.grad[0] > 0).tolist() == [True, False, True]
+    assert scores.grad.sum().item() == pytest.approx(0.0, abs=1e-12)
+
+
+def test_joint_class_is_its_equation() -> None:
+    scores, retrieval = torch.randn(2, 3, 4), torch.randn(2, 3)
+    retrieval[1, 2] = -torch.inf
+    wanted = 0.0
+    for q, target in enumerate((2, 0)):
+        mass = [[math.exp(float(scores[q, z, c] + retrieval[q, z])) for c in range(4)] for z in range(3)]
+        wanted -= math.log(sum(row[target] for row in mass) / sum(map(sum, mass))) / 2
+    assert joint_class(scores, retrieval, torch.tensor([2, 0])).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_gradients_of_all_losses_over_choices_are_those_of_finite_differences() -> None:
+    make = torch.Generator().manual_seed(1)
+    spans, right = rows_of(make, 2, 3, 4)
+    scores, answering = rows_of(make, 2, 3)
+    allowed = torch.rand(2, 3, 4, generator=make) < 0.8
+    left, other = rows_of(make, 2, 5)[0], rows_of(make, 4, 5)[0]
+    targets, excluded = torch.tensor([3, 0]), torch.tensor([[True, False, False, False], [False, True, False, False]])
+    for tensor in (spans, scores, left, other):
+        tensor.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: early_update(s, answering), (scores,))
+    assert torch.autograd.gradcheck(lambda r, s: joint_span(r, s, allowed, right), (spans, scores))
+    assert torch.autograd.gradcheck(lambda r, s: joint_class(r, s, torch.tensor([1, 2])), (spans, scores))
+    assert torch.autograd.gradcheck(lambda a, b: in_batch_contrastive(a, b, targets, excluded, 0.5), (left, other))
+    cosines = scores.detach().tanh()
+    assert torch.autograd.gradcheck(lambda s: similarity_distillation(s, cosines, 2.0), (scores,))
+
+
+def test_scale_of_in_batch_contrastive_multiplies_the_scores() -> None:
+    questions, blocks, targets = torch.randn(3, 4), torch.randn(5, 4), torch.tensor([4, 0, 2])
+    scaled = in_batch_contrastive(questions, blocks, targets, scale=0.5)
+    torch.testing.assert_close(scaled, in_batch_contrastive(0.5 * questions, blocks, targets))
+
+
+def test_a_questions_own_block_counts_even_if_it_is_called_a_duplicate() -> None:
+    questions, blocks, targets = torch.randn(2, 4), torch.randn(3, 4), torch.tensor([1, 2])
+    excluded = torch.tensor([[True, True, False], [False, False, True]])
+    wanted = in_batch_contrastive(questions, blocks, targets, torch.tensor([[True, False, False], [False] * 3]))
+    assert torch.equal(in_batch_contrastive(questions, blocks, targets, excluded), wanted)
+
+
+def test_inner_products_under_autocast_keep_full_precision() -> None:
+    left, right = torch.randn(3, 128) * 4, torch.randn(5, 128) * 4
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = inner_products(left, right)
+    assert torch.equal(found, left @ right.T)

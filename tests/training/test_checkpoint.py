@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import toy_job
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from toy_job import SETTINGS, ToyJob, ToyModel
+from toy_job import SETTINGS, IndexedJob, ToyJob, ToyModel
 
-from realm.errors import RecipeError
+from realm.errors import RecipeError, UsageError
 from realm.training import checkpoint
-from realm.training.loop import LoopSettings, train
+from realm.training.loop import train
+from realm.training.recipe import LoopSettings
 
 pytest.importorskip("accelerate", reason="training needs the extra `train`")
 
@@ -32,7 +32,8 @@ def result(run: Path) -> tuple[bytes, list[dict[str, Any]]]:
     """Weights and optimiser state of the last checkpoint, bit by bit, and the log without times."""
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     for line in log:
-        del line["seconds_per_step"]
+        for key in ("seconds_per_step", "seconds_left"):
+            line.pop(key, None)
     return (run / "checkpoint" / "state.safetensors").read_bytes(), log
 
 
@@ -121,7 +122,7 @@ def test_run_stopped_at_any_moment_of_a_checkpoint_loses_at_most_one_interval(tm
         assert resumed_from(run) >= had
         train(ToyJob(), settings, run)
         assert result(run) == result(tmp_path / "whole")
-        assert sorted(p.name for p in run.iterdir()) == ["checkpoint", "log.jsonl", "model"]
+        assert sorted(p.name for p in run.iterdir()) == ["checkpoint", "finished.json", "log.jsonl", "model"]
 
 
 def is_stopped(moment: int, settings: LoopSettings, run: Path) -> bool:
@@ -137,6 +138,7 @@ def is_stopped(moment: int, settings: LoopSettings, run: Path) -> bool:
 
 def resumed_from(run: Path) -> int:
     """First step that a run in this folder would do."""
+    checkpoint.recover_folder(run / "checkpoint")
     job = ToyJob()
     parameters = {name: p for name, p in job.model.named_parameters() if p.requires_grad}
     return checkpoint.restore_checkpoint(run, parameters, torch.optim.AdamW(parameters.values()))[0]
@@ -181,17 +183,67 @@ def test_checkpoint_of_another_model_is_refused_and_left_alone(tmp_path: Path, o
     assert result(tmp_path) == before
 
 
-def test_run_killed_twice_by_the_system_ends_with_the_same_bits(tmp_path: Path) -> None:
-    program = subprocess.run(
-        [sys.executable, toy_job.__file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    assert program.stdout.split() == ["-9", "-9", "0", "0"], program.stderr
-    assert result(tmp_path / "cut") == result(tmp_path / "whole")
-    models = (torch.load(tmp_path / run / "model" / "weights", weights_only=True) for run in ("cut", "whole"))
-    cut, uncut = models
-    assert all(torch.equal(cut[name], uncut[name]) for name in uncut)
+NO_ROOM = {
+    "the_system_says": OSError(errno.ENOSPC, "No space left on device"),
+    "the_library_says": SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+}
+
+
+@pytest.mark.parametrize("error", NO_ROOM.values(), ids=NO_ROOM)
+@pytest.mark.parametrize("which", ["save_file", "write_json_atomically"])
+def test_full_disk_leaves_the_last_checkpoint_and_gives_its_room_back(
+    error: Exception, which: str, whole: tuple[bytes, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    write = getattr(checkpoint, which)
+    calls: list[int] = []
+
+    def full(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            (tmp_path / ".checkpoint.new" / "half").write_bytes(b"half a file")
+            raise error
+        write(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, which, full)
+        with pytest.raises(UsageError, match=r"No room to write .* No space left on device\. The checkpoint of step 4"):
+            train(ToyJob(), SETTINGS, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "log.jsonl"]
+    assert resumed_from(tmp_path) == 4
+    train(ToyJob(), SETTINGS, tmp_path)
+    assert result(tmp_path) == whole
+
+
+def test_other_errors_of_the_system_are_no_mistake_of_the_caller(tmp_path: Path) -> None:
+    def broken(step: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        train(ToyJob(before_step=broken), SETTINGS, tmp_path)
+    assert not isinstance(caught.value, UsageError)
+
+
+@pytest.mark.parametrize("file", ["state.json", "state.safetensors"])
+def test_damaged_checkpoint_is_named(file: str, tmp_path: Path) -> None:
+    train(ToyJob(), SETTINGS, tmp_path)
+    path = tmp_path / "checkpoint" / file
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(RecipeError, match=r"checkpoint is damaged \(.*\)\. Delete it to begin this run anew"):
+        train(ToyJob(), SETTINGS, tmp_path)
+
+
+def test_checkpoint_remembers_recipe_parents_and_state_of_the_job(tmp_path: Path) -> None:
+    job = IndexedJob()
+    train(job, SETTINGS, tmp_path)
+    state = json.loads((tmp_path / "checkpoint" / "state.json").read_text())
+    assert state["step"] == SETTINGS.steps
+    assert state["recipe"] == dataclasses.asdict(SETTINGS)
+    assert state["job"] == {"version": job.version}
+    assert len(state["recipe_sha256"]) == 64
+
+
+def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path: Path) -> None:
+    train(ToyJob(), SETTINGS, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == ["state.json", "state.safetensors"]
+    json.loads((tmp_path / "checkpoint" / "state.json").read_text())
+    load_file(tmp_path / "checkpoint" / "state.safetensors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from toy_job import ROWS, SETTINGS, ToyJob, ToyModel
 
+from realm.errors import RecipeError
 from realm.models.configuration import RealmConfig
 from realm.models.reader import RealmReader
-from realm.training.loop import LoopSettings, bert_adamw, learning_rate_at, train
+from realm.training.loop import train
+from realm.training.recipe import LoopSettings
+from realm.training.schedule import bert_adamw, learning_rate_at
 
 pytest.importorskip("accelerate", reason="training needs the extra `train`")
 
@@ -32,7 +35,7 @@ pytest.importorskip("accelerate", reason="training needs the extra `train`")
     ],
 )
 def test_learning_rate_rises_and_falls_linearly(steps: int, warmup: int, expected: list[float]) -> None:
-    settings = LoopSettings(steps, learning_rate=3e-4, warmup_steps=warmup)
+    settings = LoopSettings(steps=steps, learning_rate=3e-4, warmup_steps=warmup)
     assert [learning_rate_at(settings, step) for step in range(steps)] == pytest.approx([3e-4 * e for e in expected])
 
 
@@ -50,7 +53,7 @@ def test_weight_decay_spares_biases_and_layer_norms() -> None:
     for name, p in parameters.items():
         p.data.copy_(before[name])
         p.grad = torch.zeros_like(p)
-    bert_adamw(parameters, LoopSettings(1, learning_rate=0.1, warmup_steps=0, weight_decay=0.25)).step()
+    bert_adamw(parameters, LoopSettings(steps=1, learning_rate=0.1, warmup_steps=0, weight_decay=0.25)).step()
     # Without a gradient AdamW only shrinks: by learning rate times decay.
     shrunk = {name for name, p in parameters.items() if torch.allclose(p, before[name] * (1 - 0.1 * 0.25))}
     same = {name for name, p in parameters.items() if torch.equal(p, before[name])}
@@ -61,7 +64,10 @@ def test_weight_decay_spares_biases_and_layer_norms() -> None:
 
 
 def adamw_by_hand(job: ToyJob, settings: LoopSettings) -> tuple[dict[str, Tensor], list[float]]:
-    """Kingma and Ba's algorithm 1 with decoupled decay, in float64, on one batch a step; and the gradient norms."""
+    """Kingma and Ba's algorithm 1 with decoupled decay, in float64, on one batch a step; and the gradient norms.
+
+    BERT's AdamW is the same without the two divisions that correct the bias of the moments.
+    """
     model = job.model.double()
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     first, second = ({name: torch.zeros_like(model.get_parameter(name)) for name in names} for _ in range(2))
@@ -77,19 +83,24 @@ def adamw_by_hand(job: ToyJob, settings: LoopSettings) -> tuple[dict[str, Tensor
             gradient = gradient * min(1.0, settings.clip_norm / norms[-1])
             first[name] = 0.9 * first[name] + 0.1 * gradient
             second[name] = 0.999 * second[name] + 0.001 * gradient**2
-            mean, square = first[name] / (1 - 0.9 ** (step + 1)), second[name] / (1 - 0.999 ** (step + 1))
+            mean, square = first[name], second[name]
+            if settings.bias_correction:
+                mean, square = mean / (1 - 0.9 ** (step + 1)), square / (1 - 0.999 ** (step + 1))
             decay = settings.weight_decay if name in ("dense.weight", "out.weight") else 0.0
             p = model.get_parameter(name)
             p.data -= rate * decay * p.data + rate * mean / (square.sqrt() + 1e-6)
     return {name: model.get_parameter(name).detach() for name in names}, norms
 
 
+@pytest.mark.parametrize("bias_correction", [False, True])
 @pytest.mark.parametrize("clip_norm", [0.5, 100.0])
 @pytest.mark.parametrize("parts", [1, 2, 8])
 def test_training_is_adamw_with_clipping_however_the_batch_is_split(
-    tmp_path: Path, parts: int, clip_norm: float
+    tmp_path: Path, parts: int, clip_norm: float, bias_correction: bool
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, clip_norm=clip_norm, weight_decay=0.1, log_every_steps=1)
+    settings = dataclasses.replace(
+        SETTINGS, clip_norm=clip_norm, weight_decay=0.1, log_every_steps=1, bias_correction=bias_correction
+    )
     torch.manual_seed(3)
     start = ToyModel(dropout=0.0).state_dict()
     jobs = []
@@ -143,6 +154,7 @@ def test_model_learns_in_training_mode_and_is_saved_in_evaluation_mode(tmp_path:
     class Watching(ToyJob):
         def save(self, folder: Path) -> None:
             modes.append(self.model.training)
+            super().save(folder)
 
     job = Watching(before_step=lambda _: modes.append(job.model.training))
     job.model.eval()
@@ -157,3 +169,56 @@ def test_frozen_parameters_stay_as_they_are(tmp_path: Path) -> None:
     train(job, SETTINGS, tmp_path)
     assert all(torch.equal(p, b) for p, b in zip(frozen.parameters(), before, strict=True))
     assert isinstance(frozen, nn.Linear)
+
+
+class TwicePassedJob(ToyJob):
+    """Runs every part a first time without autograd, as jobs with cached gradients do; notes the format of numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.formats: set[torch.dtype] = set()
+        self.model.get_submodule("dense").register_forward_hook(lambda *hook: self.formats.add(hook[2].dtype))
+
+    def gradients(self, step: int, backward: Callable[[Tensor], None]) -> dict[str, float]:
+        for part in self.micro_batches(step):
+            with torch.no_grad():
+                self.loss(part)
+        return super().gradients(step, backward)
+
+
+@pytest.mark.parametrize("number_format", [torch.float32, torch.bfloat16])
+def test_numbers_are_computed_in_the_devices_format_and_kept_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number_format: torch.dtype
+) -> None:
+    monkeypatch.setattr("realm.models.precision.fastest_dtype", lambda device: number_format)
+    job = TwicePassedJob()
+    before = {name: p.detach().clone() for name, p in job.model.named_parameters() if p.requires_grad}
+    train(job, SETTINGS, tmp_path)
+    assert job.formats == {number_format}
+    for name, value in before.items():
+        assert job.model.get_parameter(name).dtype == torch.float32
+        assert not torch.equal(job.model.get_parameter(name), value), name
+
+
+def test_model_without_anything_to_train_is_refused(tmp_path: Path) -> None:
+    job = ToyJob()
+    job.model.requires_grad_(False)
+    with pytest.raises(RecipeError, match="There is nothing to train"):
+        train(job, SETTINGS, tmp_path)
+
+
+def test_layers_are_not_computed_twice_where_no_network_can(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, gradient_checkpointing=True)
+    with pytest.raises(RecipeError, match="gradient_checkpointing: no network of this job can do it"):
+        train(ToyJob(), settings, tmp_path)
+
+
+def test_job_is_told_of_every_step_before_its_data_is_asked_for(tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    class Told(ToyJob):
+        def begin_step(self, step: int) -> None:
+            seen.append(("begin", step))
+
+    train(Told(before_step=lambda step: seen.append(("data", step))), SETTINGS, tmp_path)
+    assert seen == [(what, step) for step in range(SETTINGS.steps) for what in ("begin", "data")]

@@ -29,8 +29,8 @@ def runs(trunk: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("runs")
     sources = ("towns.jsonl",)
     jobs = {
-        "embedder": EmbedderJob(EmbedderRecipe(str(trunk), sources, 1, data=str(data), dimensions=DIMENSIONS)),
-        "reader": ReaderJob(ReaderRecipe(str(trunk), sources, 1, data=str(data), max_span_width=5)),
+        "embedder": EmbedderJob(EmbedderRecipe(str(trunk), sources, steps=1, data=str(data), dimensions=DIMENSIONS)),
+        "reader": ReaderJob(ReaderRecipe(str(trunk), sources, steps=1, data=str(data), max_span_width=5)),
     }
     for name, job in jobs.items():
         with torch.no_grad():
@@ -109,7 +109,7 @@ def test_packing_twice_gives_the_same_bytes_and_their_digest(runs: Path, tmp_pat
 
 @pytest.mark.usefixtures("public_trunk")
 def test_runs_with_different_numbers_of_layers_are_refused(runs: Path, trunk: Path, data: Path, tmp_path: Path) -> None:
-    recipe = ReaderRecipe(str(trunk), ("towns.jsonl",), 1, data=str(data), extra_layers=2)
+    recipe = ReaderRecipe(str(trunk), ("towns.jsonl",), steps=1, data=str(data), extra_layers=2)
     ReaderJob(recipe).save(tmp_path / "deep" / "model")
     with pytest.raises(ModelError, match=r"differ in num_hidden_layers: \[3, 4\]"):
         pack_runs(runs / "embedder", tmp_path / "deep", tmp_path / "packed")

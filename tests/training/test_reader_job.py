@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_trunk import SYLLABLES, example, tokenizer_of, write_lines
 
+from realm.training.distributed import Processes
 from realm.training.loop import train
 from realm.training.reader import ReaderJob, ReaderRecipe, ReadingRows
 
@@ -191,3 +193,35 @@ def test_twenty_steps_learn_a_few_questions_by_heart(recipe: ReaderRecipe, tmp_p
     train(job, settings, tmp_path / "run", lambda _, f: reports.append((f["loss"], f["exact_match"])))
     assert reports[-1][0] < 0.2 * reports[0][0]
     assert reports[-1][1] == 1.0
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_share_the_questions_of_a_step(
+    recipe: ReaderRecipe, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ReaderJob(recipe)
+    job.model.eval()
+
+    def step_of(processes: Processes) -> tuple[list[list[int]], float]:
+        monkeypatch.setattr("realm.training.reader.Processes.current", lambda: processes)
+        parts = job.micro_batches(4)
+        with torch.no_grad():
+            return [ids for part in parts for _, _, ids, *_ in rows_of(part)], sum(float(job.loss(p)[0]) for p in parts)
+
+    whole, loss = step_of(Processes(0, 1))
+    shares = [step_of(Processes(rank, count)) for rank in range(count)]
+    assert sorted(ids for share, _ in shares for ids in share) == sorted(whole)
+    assert math.isclose(sum(part for _, part in shares), loss, rel_tol=1e-5)
+
+
+def test_computing_layers_twice_changes_no_weight(recipe: ReaderRecipe, tmp_path: Path) -> None:
+    for twice in (False, True):
+        job = ReaderJob(dataclasses.replace(recipe, gradient_checkpointing=twice, dropout=0.1))
+        calls: list[int] = []
+        job.reader.realm.encoder.layer[-1].attention.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        train(job, job.recipe.loop(), tmp_path / str(twice))
+        parts = sum(len(job.micro_batches(step)) for step in range(recipe.steps))
+        assert len(calls) == parts * (1 + twice)
+    once, twice_ = (load_file(tmp_path / run / "checkpoint" / "state.safetensors") for run in ("False", "True"))
+    for name, value in once.items():
+        torch.testing.assert_close(twice_[name], value, msg=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import tomllib
@@ -15,11 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from realm.artifacts import sha256_of_file
+from realm.cli import training
 from realm.cli.main import main
 from realm.models.embedder import RealmEmbedder
 from realm.models.reader import RealmReader
 from realm.openqa import default_model
-from realm.training.reader import ReaderRecipe
+from realm.training.reader import ReaderJob, ReaderRecipe
 from realm.training.recipe import as_toml, load_recipe
 
 pytest.importorskip("accelerate", reason="training needs the extra `train`")
@@ -61,7 +63,9 @@ def test_train_leaves_recipe_log_checkpoint_and_model(
     recipe = write_recipe(tmp_path, kind, trunk, data)
     assert realm("train", kind, recipe, "--out", out, "--set", "steps=2", "--set", "seed=4") == 0
     assert f"{out}: done after 2 steps; the result is in {out / 'model'}" in capsys.readouterr().out.replace("\n", "")
-    assert sorted(path.name for path in out.iterdir()) == ["checkpoint", "log.jsonl", "model", "recipe.toml"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoint", "finished.json", "log.jsonl", "model", "recipe.toml", "tensorboard",
+    ]  # fmt: skip
     saved = tomllib.loads((out / "recipe.toml").read_text())
     assert (saved["steps"], saved["seed"], saved["trunk"], saved["learning_rate"] > 0) == (2, 4, str(trunk), True)
     (line,) = (out / "log.jsonl").read_text().splitlines()
@@ -111,12 +115,14 @@ def test_embedder_and_reader_runs_are_packed(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["reader", "mini-readr"], "neither a file nor one of mini-embedder, mini-reader"),
+        (["reader", "mini-readr"], "neither a file nor one of"),
         (["reader", "RECIPE", "--set", "stepz=3"], "unknown key 'stepz'; did you mean 'steps'?"),
         (["reader", "RECIPE", "--set", "trunk=/nowhere"], "No trunk in /nowhere"),
         (["reader", "RECIPE", "--set", "sources=[]"], "sources is empty"),
         (["reader", "RECIPE", "--set", "sources=['none.jsonl']"], "none.jsonl: there is no such file"),
-        (["reader", "RECIPE", "--set", "steps=0"], "steps must be at least 1"),
+        (["reader", "RECIPE", "--set", "steps=0"], "reader.toml: steps must be at least 1; found 0"),
+        (["reader", "RECIPE", "--set", "sources=['a', 7]"], "reader.toml: sources[1] must be str; found 7"),
+        (["reader", "RECIPE", "--set", "start_from=/nowhere"], "No trained model in /nowhere"),
         (["embedder", "RECIPE"], "unknown key 'max_span_width'"),
         (["pack", "RECIPE", "RECIPE"], "No result in"),
     ],
@@ -133,3 +139,52 @@ def test_mistake_of_the_caller_is_one_line_and_exit_code_2(
     assert message in shown
     assert shown.count("\n") == 1
     assert "Traceback" not in shown
+
+
+def test_run_of_another_recipe_is_refused_and_keeps_its_recipe(
+    realm: Realm, trunk: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = write_recipe(tmp_path, "reader", trunk, data), tmp_path / "run"
+    assert realm("train", "reader", recipe, "--out", out) == 0
+    before = (out / "recipe.toml").read_bytes()
+    capsys.readouterr()
+    assert realm("train", "reader", recipe, "--out", out, "--set", "learning_rate=0.5") == 2
+    assert "was made with learning_rate = 0.00015; the recipe now says 0.5. Use a new run" in capsys.readouterr().err
+    assert (out / "recipe.toml").read_bytes() == before
+    # A copy of the trunk in another place is the same trunk.
+    moved = shutil.copytree(trunk, tmp_path / "moved")
+    assert realm("train", "reader", recipe, "--out", out, "--set", f"trunk={moved}") == 0
+
+
+def test_train_says_first_what_it_will_take(
+    realm: Realm, trunk: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, "reader", trunk, data)
+    assert realm("train", "reader", recipe, "--out", tmp_path / "run", "--set", "steps=12") == 0
+    shown = capsys.readouterr().err
+    assert re.search(r"s/step, about 0 minutes to go, \d\.\d GB of memory", shown)
+    assert shown.index("s/step, about") < shown.index("step 10  loss")
+
+
+def test_job_without_a_dev_metric_is_not_evaluated(
+    realm: Realm, trunk: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, "reader", trunk, data)
+    assert realm("train", "reader", recipe, "--out", tmp_path / "run", "--set", "evaluate_every_steps=2") == 2
+    assert "this job has no dev metric" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_with_a_dev_metric_stops_early_and_says_so(
+    trunk: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, "reader", trunk, data)
+    values = iter([0.5, 0.4, 0.3, 0.2])
+    changes = ["steps=9", "evaluate_every_steps=2", "patience=2"]
+    training._run(
+        ReaderRecipe, lambda chosen: ReaderJob(chosen), str(recipe), tmp_path / "run", changes,
+        lambda chosen, job: lambda: {"em": next(values)},
+    )  # fmt: skip
+    assert "done after 4 steps of 9, nothing got better; the result is in" in capsys.readouterr().out.replace("\n", "")
+    best, model = (load_file(tmp_path / "run" / name / "model.safetensors") for name in ("best", "model"))
+    assert all(torch.equal(best[name], model[name]) for name in best)

@@ -1,10 +1,10 @@
-"""`realm train`: the training jobs."""
+"""`realm train`: the training jobs. A new job is one small command that hands its recipe and its job to `_run`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,7 +12,13 @@ from realm.cli.output import progress_bar, stdout
 from realm.errors import RecipeError
 
 if TYPE_CHECKING:
-    from realm.training.loop import Job, LoopSettings
+    from realm.training.dev_metric import Evaluate
+    from realm.training.job import Job
+    from realm.training.log import Estimate
+    from realm.training.recipe import LoopRecipe
+
+    RecipeT = TypeVar("RecipeT", bound=LoopRecipe)
+    JobT = TypeVar("JobT", bound=Job)
 
 train = typer.Typer(help="Train a model from a recipe.", no_args_is_help=True)
 
@@ -31,7 +37,7 @@ def embedder(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> 
     """Question and block vectors, taught by the trunk's own similarities."""
     from realm.training.embedder import EmbedderJob, EmbedderRecipe
 
-    _run(EmbedderRecipe, EmbedderJob, recipe, out, set_ or [])
+    _run(EmbedderRecipe, lambda chosen: EmbedderJob(chosen), recipe, out, set_)
 
 
 @train.command()
@@ -39,7 +45,31 @@ def reader(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> No
     """Answer spans, from questions with marked answers."""
     from realm.training.reader import ReaderJob, ReaderRecipe
 
-    _run(ReaderRecipe, ReaderJob, recipe, out, set_ or [])
+    _run(ReaderRecipe, lambda chosen: ReaderJob(chosen), recipe, out, set_)
+
+
+@train.command()
+def pretrain(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> None:
+    """Retriever and encoder together, by filling in names from retrieved blocks. See also `realm refresh`."""
+    from realm.training.pretrain import PretrainJob
+    from realm.training.pretrain_recipe import PretrainRecipe
+
+    def measure(_: PretrainRecipe, job: PretrainJob) -> Evaluate:
+        return job.held_out_figures
+
+    _run(PretrainRecipe, lambda chosen: PretrainJob(chosen, out), recipe, out, set_, measure)
+
+
+@train.command()
+def assemble(
+    run: Annotated[Path, typer.Argument(help="Run folder of `realm train pretrain`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
+    max_span_width: Annotated[int, typer.Option("--max-span-width", min=1, help="Longest answer in word pieces.")] = 10,
+) -> None:
+    """Put what pre-training learned into one model that fine-tuning starts from; its reader has yet to learn."""
+    from realm.training.pretrain_result import assemble_open_qa
+
+    stdout.print(f"{assemble_open_qa(run, out, max_span_width)}: a model to fine-tune")
 
 
 @train.command()
@@ -55,24 +85,78 @@ def pack(
     stdout.print(f"{out}: {size / 1e6:.1f} MB")
 
 
-def _run(kind: type[Any], job_kind: Any, recipe_name: str, out: Path, overrides: list[str]) -> None:
-    from realm.training.loop import train as run_loop
-    from realm.training.recipe import as_toml, find_recipe, load_recipe
+def _run(
+    kind: type[RecipeT],
+    make_job: Callable[[RecipeT], JobT],
+    recipe_name: str,
+    out: Path,
+    overrides: list[str] | None,
+    evaluate_with: Callable[[RecipeT, JobT], Evaluate] | None = None,
+) -> None:
+    """Train a job in its run folder, or go on with it; under `torchrun`, as one of several processes.
 
-    recipe = load_recipe(kind, find_recipe(recipe_name), overrides)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise RecipeError(f"--out {out} cannot be made: {exc.strerror or exc}. Give another folder.") from exc
-    (out / "recipe.toml").write_text(as_toml(recipe), encoding="utf-8")
-    job: Job = job_kind(recipe)
-    settings: LoopSettings = recipe.loop()
-    with progress_bar("training", "steps", settings.steps) as (bar, task):
+    Args:
+        kind: The job's recipe.
+        make_job: The job of a recipe.
+        recipe_name: As given by the caller.
+        out: The run folder.
+        overrides: key=value items.
+        evaluate_with: Makes the dev metric of a job, for recipes that ask for one.
+    """
+    from realm.training.distributed import Processes, leave
+    from realm.training.loop import train as run_loop
+    from realm.training.recipe import find_recipe, load_recipe
+
+    recipe = load_recipe(kind, find_recipe(recipe_name), overrides or [])
+    if recipe.evaluate_every_steps and evaluate_with is None:
+        raise RecipeError("evaluate_every_steps: this job has no dev metric; leave the key out.")
+    processes = Processes.current()
+    _claim(out, recipe, processes.is_first)
+    job = make_job(recipe)
+    evaluate = evaluate_with(recipe, job) if evaluate_with is not None and recipe.evaluate_every_steps else None
+    with progress_bar("training", "steps", recipe.steps) as (bar, task):
+        bar.disable = not processes.is_first
 
         def report(step: int, figures: Mapping[str, float]) -> None:
-            shown = "  ".join(f"{key} {value:.3f}" for key, value in figures.items())
+            shown = "  ".join(f"{key} {value:.3g}" for key, value in figures.items())
             bar.console.print(f"step {step}  {shown}")
             bar.update(task, completed=step, rate=1 / figures["seconds_per_step"])
 
-        run_loop(job, settings, out, report)
-    stdout.print(f"{out}: done after {settings.steps:,} steps; the result is in {out / 'model'}")
+        run_loop(job, recipe.loop(), out, report, evaluate, lambda found: bar.console.print(_in_words(found)))
+    if processes.is_first:
+        stdout.print(_what_is_done(out))
+    leave()
+
+
+def _claim(out: Path, recipe: LoopRecipe, is_first: bool) -> None:
+    """Make the run folder and save the recipe in it, unless it holds a run of another recipe."""
+    from realm.training.checkpoint import CHECKPOINT_FOLDER, read_state
+    from realm.training.origin import Origin
+    from realm.training.recipe import as_toml
+
+    saved = read_state(out)
+    if saved is not None:
+        Origin.of(recipe, {}).check(saved, out / CHECKPOINT_FOLDER, with_parents=False)
+    if not is_first:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.toml").write_text(as_toml(recipe), encoding="utf-8")
+    except OSError as exc:
+        raise RecipeError(f"--out {out} cannot be made: {exc.strerror or exc}. Give another folder.") from exc
+
+
+def _in_words(found: Estimate) -> str:
+    minutes = found.seconds_left / 60
+    left = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return f"{found.seconds_per_step:.3g} s/step, about {left} to go, {found.peak_bytes / 1e9:.1f} GB of memory"
+
+
+def _what_is_done(out: Path) -> str:
+    import json
+
+    from realm.training.loop import FINISHED_FILE, MODEL_FOLDER
+
+    finished: dict[str, Any] = json.loads((out / FINISHED_FILE).read_text(encoding="utf-8"))
+    early = "" if finished["step"] == finished["of_steps"] else f" of {finished['of_steps']:,}, nothing got better"
+    return f"{out}: done after {finished['step']:,} steps{early}; the result is in {out / MODEL_FOLDER}"

@@ -9,7 +9,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 
 from realm.models.configuration import RealmConfig
 from realm.models.heads import RealmNetwork, RealmOnlyMLMHead
-from realm.models.losses import IGNORED_LABEL, marginal_mlm
+from realm.models.masked_losses import IGNORED_LABEL, marginal_mlm
 from realm.models.scorer import flatten_candidates
 from realm.models.trunk import RealmBertModel, returns_tuple
 

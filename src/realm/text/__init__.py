@@ -9,5 +9,6 @@ go out.
          ──> salient spans  ──> ranges of names and dates   (pre-training masks them)
 
 Reading order: `tokenization` (RealmTokenizer, RealmTokenizerFast: needs transformers), `pieces` (plain word pieces,
-many texts at once: needs tokenizers only), then `sentences` (standard library only, and so cheap to import).
+many texts at once: needs tokenizers only), then `sentences`, `dates`, `salient`, `names` with `name_words`, and
+`corpus_words` (standard library only, and so cheap to import).
 """

@@ -5,9 +5,10 @@ This is what documents are cut with and what the block store caches. A literal "
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
@@ -36,11 +37,21 @@ class PieceTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True
+        self._splits_at_signs = _splits_at_signs(json.loads(self._tokenizer.to_str()))
 
     @classmethod
     def from_folder(cls, folder: Path) -> PieceTokenizer:
         """Read `tokenizer.json` of a model folder."""
         return cls(Tokenizer.from_file(str(folder / "tokenizer.json")))
+
+    @property
+    def splits_at_signs(self) -> bool:
+        """Whether the pieces of a text are those of its parts before, in and behind every ASCII punctuation sign.
+
+        So it is for BERT's: its normaliser changes characters one by one, or with the accents behind them, and every
+        such sign is a token. False where that is not known of a tokenizer.
+        """
+        return self._splits_at_signs
 
     def encode_batch(self, texts: Sequence[str]) -> list[Pieces]:
         """Word pieces of each text."""
@@ -61,3 +72,9 @@ class PieceTokenizer:
         if found is None:
             raise KeyError(piece)
         return int(found)
+
+
+def _splits_at_signs(stored: dict[str, Any]) -> bool:
+    """Whether a stored tokenizer is one of BERT's kind, and has no tokens that are looked for in the text as it is."""
+    kinds = [(stored[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer")]
+    return kinds == ["BertNormalizer", "BertPreTokenizer"] and all(token["special"] for token in stored["added_tokens"])

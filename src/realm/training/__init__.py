@@ -4,6 +4,13 @@
                                                                       │
                                              checkpoints, log, resume ┘
 
-May not know serving or the command line. Reading order: recipe, loop, checkpoint, warm_start,
-reading_data, inverse_cloze, then the jobs, and packing.
+May not know serving or the command line. Reading order:
+
+    the loop      recipe, job, distributed, loop, schedule, finiteness, checkpoint, origin, dev_metric, log, recomputing
+    beginnings    warm_start, tokenizer_files, shuffling
+    blocks        token_store, given_blocks, block_source, corpus_vectors, corpus_embedding
+    index refresh exports, snapshot_search, snapshots, heartbeat, refresh_recipe, refresh, refresh_process
+    masked spans  masking, masked_blocks, salient_store (salient_files), candidates, annotated, annotated_blocks, taggers
+    inverse cloze inverse_cloze, gradient_caching, ict_recipe, ict_data, ict_start, ict
+    realm-mini    reading_data, embedder, reader, packing
 """

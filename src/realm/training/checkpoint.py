@@ -1,28 +1,33 @@
-"""Checkpoints of the training loop: weights, optimiser state and step number, as safetensors and JSON.
+"""Checkpoints of the training loop: weights, optimiser state and what a run remembers, as safetensors and JSON.
 
-A process killed at any moment leaves the last complete checkpoint. Knows neither jobs nor schedules.
+A process killed at any moment, or a full disk, leaves the last complete checkpoint. Knows neither jobs nor schedules.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from realm.artifacts import sync_directory, write_json_atomically
-from realm.errors import RecipeError
+from realm.errors import RecipeError, UsageError
 
 CHECKPOINT_FOLDER = "checkpoint"
-_FRESH_FOLDER = f".{CHECKPOINT_FOLDER}.new"
-_OLD_FOLDER = f".{CHECKPOINT_FOLDER}.old"
+_STATE_FILE = "state.json"
+_TENSORS_FILE = "state.safetensors"
 _OPTIMIZER_STATE = ("exp_avg", "exp_avg_sq", "step")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save_checkpoint(
@@ -30,7 +35,7 @@ def save_checkpoint(
     step: int,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    figures: Mapping[str, Any],
+    state: Mapping[str, Any],
 ) -> None:
     """Write a complete checkpoint beside the old one, then put it in its place.
 
@@ -39,44 +44,58 @@ def save_checkpoint(
         step: Steps done.
         parameters: All that are trained.
         optimizer: AdamW over them.
-        figures: What the log has counted since its last line, as JSON values.
+        state: What else the run remembers, as JSON values.
     """
-    fresh, current, old = run / _FRESH_FOLDER, run / CHECKPOINT_FOLDER, run / _OLD_FOLDER
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
     tensors = {f"weight.{name}": p.detach().contiguous() for name, p in parameters.items()}
     for name, p in parameters.items():
         for key, value in optimizer.state[p].items():
             tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
-    save_file(tensors, fresh / "state.safetensors")
-    write_json_atomically(fresh / "state.json", {"step": step, "figures": figures})
-    if current.exists():
-        # Order: while there is no current checkpoint, an old one is the only one.
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(current, old)
-    os.replace(fresh, current)
-    sync_directory(run)
-    shutil.rmtree(old, ignore_errors=True)
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        save_file(tensors, folder / _TENSORS_FILE)
+        with (folder / _TENSORS_FILE).open("rb") as file:
+            os.fsync(file.fileno())
+        write_json_atomically(folder / _STATE_FILE, {"step": step, **state})
+
+    replace_folder(run / CHECKPOINT_FOLDER, write)
+
+
+def read_state(run: Path) -> dict[str, Any] | None:
+    """What the run's checkpoint remembers besides tensors, `step` among it; None without a checkpoint.
+
+    Raises:
+        RecipeError: The checkpoint is damaged.
+    """
+    folder = run / CHECKPOINT_FOLDER
+    if not folder.exists():
+        return None
+    try:
+        state: dict[str, Any] = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise RecipeError(f"{folder} is damaged ({exc}). Delete it to begin this run anew.") from exc
+    return state
 
 
 def restore_checkpoint(
     run: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> tuple[int, dict[str, Any]]:
-    """Load the checkpoint, if any; also one that a kill between two renames left under its old name.
+    """Load the checkpoint, if any.
 
     Returns:
-        Steps done, and the figures as they were saved; 0 and nothing without a checkpoint.
+        Steps done, and what was saved as `state`; 0 and nothing without a checkpoint.
 
     Raises:
-        RecipeError: The checkpoint's weights have other names or shapes than `parameters`.
+        RecipeError: The checkpoint is damaged, or its weights have other names or shapes than `parameters`.
     """
+    state = read_state(run)
+    if state is None:
+        return 0, {}
     folder = run / CHECKPOINT_FOLDER
-    if not folder.exists():
-        if not (run / _OLD_FOLDER).exists():
-            return 0, {}
-        os.replace(run / _OLD_FOLDER, folder)
-    shutil.rmtree(run / _OLD_FOLDER, ignore_errors=True)
-    tensors = load_file(folder / "state.safetensors")
+    try:
+        tensors = load_file(folder / _TENSORS_FILE)
+    except (OSError, SafetensorError) as exc:
+        raise RecipeError(f"{folder} is damaged ({exc}). Delete it to begin this run anew.") from exc
     expected = {(f"weight.{name}", p.shape) for name, p in parameters.items()}
     found = {(name, value.shape) for name, value in tensors.items() if name.startswith("weight.")}
     if expected != found:
@@ -87,8 +106,73 @@ def restore_checkpoint(
     for name, p in parameters.items():
         with torch.no_grad():
             p.copy_(tensors[f"weight.{name}"])
-        state = {key: tensors[f"{key}.{name}"] for key in _OPTIMIZER_STATE if f"{key}.{name}" in tensors}
-        if state:
-            optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
-    saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    return int(saved["step"]), saved.get("figures", {})
+        moments = {key: tensors[f"{key}.{name}"] for key in _OPTIMIZER_STATE if f"{key}.{name}" in tensors}
+        if moments:
+            optimizer.state[p] = {key: value.to(p.device) for key, value in moments.items()}
+    return int(state["step"]), state
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make a folder anew beside the old one, then put it in its place.
+
+    Args:
+        folder: Its name.
+        write: Makes the new one under the path that it is given. If it fails, the old one stays.
+    """
+    fresh, old = _beside(folder, "new"), _beside(folder, "old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        write(fresh)
+    except (OSError, SafetensorError):
+        shutil.rmtree(fresh, ignore_errors=True)  # a full disk gets its room back
+        raise
+    if folder.exists():
+        # Order: while there is no folder of that name, the old one is the only one.
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    sync_directory(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Give a folder its name back that a kill left under its old one, and clear away what was in the making."""
+    old = _beside(folder, "old")
+    if not folder.exists() and old.exists():
+        os.replace(old, folder)
+    for leftover in (old, _beside(folder, "new")):
+        if leftover.exists():
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def full_disk_is_said(run: Path) -> Iterator[None]:
+    """Turn a full disk, or a limit on file sizes, into the caller's mistake.
+
+    Raises:
+        UsageError: There is no room; the message says which checkpoint is whole.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as exc:
+        if _error_number(exc) not in _NO_ROOM:
+            raise
+        recover_folder(run / CHECKPOINT_FOLDER)
+        state = read_state(run)
+        kept = "There is no checkpoint yet" if state is None else f"The checkpoint of step {state['step']:,} is whole"
+        raise UsageError(
+            f"No room to write to {run}: {os.strerror(_error_number(exc))}. {kept}: make room, then give the same "
+            "command again."
+        ) from exc
+
+
+def _error_number(exc: Exception) -> int:
+    """The system's error number; safetensors tells it in its message only."""
+    if isinstance(exc, OSError):
+        return exc.errno or 0
+    told = re.search(r"os error (\d+)", str(exc))
+    return int(told[1]) if told else 0
+
+
+def _beside(folder: Path, age: str) -> Path:
+    return folder.with_name(f".{folder.name}.{age}")

@@ -6,15 +6,17 @@ ranks almost as well as the mean-pooled trunk with its many more dimensions.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from realm.artifacts import sha256_of_file
 from realm.corpus.questions import read_questions
 from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
@@ -22,10 +24,13 @@ from realm.models.embedder import RealmEmbedder
 from realm.models.losses import in_batch_contrastive, similarity_distillation
 from realm.models.trunk import RealmLayer
 from realm.text.pieces import PieceTokenizer
+from realm.training.distributed import Processes
 from realm.training.inverse_cloze import sentence_and_rest, sentence_blocks
-from realm.training.loop import LoopSettings
+from realm.training.job import Figures, Job
 from realm.training.reading_data import ReadingPool
+from realm.training.recipe import LoopRecipe
 from realm.training.warm_start import (
+    WEIGHTS_FILE,
     config_from_bert,
     find_trunk,
     freeze_below,
@@ -39,8 +44,8 @@ _PIECES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class EmbedderRecipe:
-    """Recipe of `realm train embedder`.
+class EmbedderRecipe(LoopRecipe):
+    """Recipe of `realm train embedder`; the keys of the loop are those of `LoopSettings`.
 
     Attributes:
         trunk: Folder of a BERT-family encoder whose mean-pooled states are good similarities.
@@ -59,12 +64,18 @@ class EmbedderRecipe:
         dimensions: Of a vector; at most the trunk's width.
         max_block_pieces: Longest block input.
         max_question_pieces: Longest question input.
-        steps, learning_rate, warmup_steps, seed, save_every_steps: See `LoopSettings`.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **dict.fromkeys(("max_documents", "batch_pairs", "max_block_pieces", "max_question_pieces"), (1, math.inf)),
+        **dict.fromkeys(("batch_sentences", "batch_questions", "teacher_scale", "score_scale"), (0, math.inf)),
+        **dict.fromkeys(("keep_sentence_share", "distillation_weight"), (0, 1)),
+    }
+    may_change: ClassVar[frozenset[str]] = frozenset({"trunk", "data"})  # the digest of the trunk may not
 
     trunk: str
     sources: tuple[str, ...]
-    steps: int
+    _: KW_ONLY
     data: str = "."
     documents: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
@@ -82,14 +93,6 @@ class EmbedderRecipe:
     learning_rate: float = 3e-4
     warmup_steps: int = 50
     save_every_steps: int = 50
-    seed: int = 0
-
-    def loop(self) -> LoopSettings:
-        """Settings of the training loop."""
-        return LoopSettings(
-            self.steps, self.learning_rate, self.warmup_steps,
-            save_every_steps=self.save_every_steps, seed=self.seed,
-        )  # fmt: skip
 
 
 class EmbedderBatch(NamedTuple):
@@ -101,7 +104,7 @@ class EmbedderBatch(NamedTuple):
     same_passage: Tensor
 
 
-class EmbedderJob:
+class EmbedderJob(Job):
     """Trains a `RealmEmbedder`.
 
         L = (1 - w) contrastive(pairs) + w (distillation(question x block) + distillation(block x block)) / 2
@@ -111,7 +114,11 @@ class EmbedderJob:
     """
 
     def __init__(self, recipe: EmbedderRecipe) -> None:
+        if Processes.current().count > 1:
+            # Every block of a step is a negative for every question of it.
+            raise RecipeError("The embedder trains in one process: start it without torchrun.")
         folder = find_trunk(recipe.trunk)
+        self._parents = {"trunk": sha256_of_file(folder / WEIGHTS_FILE)}
         self.recipe = recipe
         self._tokenizer = PieceTokenizer.from_folder(folder)
         self._builder = InputBuilder(self._tokenizer)
@@ -153,7 +160,7 @@ class EmbedderJob:
             )
         ]
 
-    def loss(self, micro_batch: EmbedderBatch) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, micro_batch: EmbedderBatch) -> tuple[Tensor, Figures]:
         """Loss of a step, with the share of pairs whose own block comes first, for us and for the teacher."""
         question, question_teacher = self._embed(micro_batch.questions)
         block, block_teacher = self._embed(micro_batch.blocks)
@@ -175,6 +182,10 @@ class EmbedderJob:
             "teacher_top1": _top1(teacher_scores, targets, excluded),
         }
         return (1 - weight) * contrastive + weight * distillation, metrics
+
+    def parents(self) -> dict[str, str]:
+        """Digest of the trunk."""
+        return self._parents
 
     def save(self, folder: Path) -> None:
         """Write the embedder as a model folder."""

@@ -1,208 +1,233 @@
 """The one training loop: BERT's AdamW schedule, clipping, log, checkpoints, and resuming to the same next step.
 
-A job's data and randomness are functions of (seed, step) alone, so a checkpoint is weights, optimiser and a
-step number, and nothing else: a resumed run computes what the uninterrupted one would have.
+A job's data and randomness are functions of (seed, step, rank, count) alone, so a checkpoint is weights, optimiser,
+a step number and a few JSON values: a resumed run computes what the uninterrupted one would have.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import math
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from realm.errors import RecipeError
+from realm.artifacts import write_json_atomically
+from realm.errors import RecipeError, UsageError
 from realm.extras import require
-from realm.training.checkpoint import restore_checkpoint, save_checkpoint
+from realm.training.checkpoint import (
+    CHECKPOINT_FOLDER,
+    full_disk_is_said,
+    read_state,
+    recover_folder,
+    replace_folder,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from realm.training.dev_metric import BEST_FOLDER, DevMetric, Evaluate
+from realm.training.distributed import Processes
+from realm.training.finiteness import Backward, find_culprit
+from realm.training.job import Job
+from realm.training.log import Averages, Estimate, RunLog, estimate
+from realm.training.origin import Origin
+from realm.training.recipe import LoopSettings
+from realm.training.recomputing import compute_layers_twice
+from realm.training.schedule import bert_adamw, learning_rate_at, set_rates
 
-_LOG = "log.jsonl"
-
-
-class Job(Protocol):
-    """What is learned: data, loss and result. `model` holds all parameters; those that require grad are trained."""
-
-    model: nn.Module
-
-    def micro_batches(self, step: int) -> Sequence[Any]:
-        """The parts of the step's batch, the same for the same step whenever it is asked for."""
-
-    def loss(self, micro_batch: Any) -> tuple[Tensor, Mapping[str, float]]:
-        """Loss of a part, scaled so that the parts of a step sum to the step's loss, and figures to log."""
-
-    def save(self, folder: Path) -> None:
-        """Write the result."""
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How a job is trained.
-
-    Attributes:
-        steps: Optimiser steps in all.
-        learning_rate: Peak, reached after warm-up, then linear decay to 0.
-        warmup_steps: Linear warm-up.
-        weight_decay: On everything but biases and layer norms.
-        clip_norm: Largest global gradient norm.
-        save_every_steps: Checkpoint interval.
-        log_every_steps: Log interval.
-        seed: Of all randomness.
-
-    Raises:
-        RecipeError: A number of steps that must be positive is not.
-    """
-
-    steps: int
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    save_every_steps: int = 100
-    log_every_steps: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "save_every_steps", "log_every_steps"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"{name} must be at least 1; found {getattr(self, name)}.")
-
+MODEL_FOLDER = "model"
+FINISHED_FILE = "finished.json"
+_SEEDS_APART = 1_000_003
+_RANKS_APART = 1_000_000_000_039
 
 Report = Callable[[int, Mapping[str, float]], None]
 
 
-def train(job: Job, settings: LoopSettings, run: Path, report: Report | None = None) -> None:
+def train(
+    job: Job,
+    settings: LoopSettings,
+    run: Path,
+    report: Report | None = None,
+    evaluate: Evaluate | None = None,
+    announce: Callable[[Estimate], None] | None = None,
+) -> None:
     """Train a job in its run folder, resuming from its checkpoint if there is one.
 
     Args:
         job: What to learn.
         settings: How.
-        run: Folder of `checkpoint/`, `log.jsonl` and the result `model/`.
-        report: Called every `log_every_steps` with the step and the mean figures since the last call.
+        run: Folder of `checkpoint/`, `log.jsonl`, `tensorboard/`, the result `model/` and, when all is done,
+            `finished.json`. With `evaluate` also of `best/`, which then is the result.
+        report: Called on the first process every `log_every_steps`, with the step and the mean figures since then.
+        evaluate: Dev metric; see `DevMetric`. Used if `evaluate_every_steps` is not 0.
+        announce: Called on the first process once the first steps tell how long the run will take.
 
     Raises:
-        RecipeError: The checkpoint in `run` has other parameters than the job.
+        RecipeError: The checkpoint in `run` is of another recipe or model; the job has nothing to train.
+        UsageError: A loss or gradient is not finite, or there is no room on the disk: the last checkpoint is whole.
     """
     run.mkdir(parents=True, exist_ok=True)
-    accelerate = require("accelerate", "train")
-    accelerator = accelerate.Accelerator(mixed_precision=_mixed_precision())
-    job.model.to(accelerator.device)
-    parameters = {name: p for name, p in job.model.named_parameters() if p.requires_grad}
-    optimizer = bert_adamw(parameters, settings)
-    figures = _Figures()
-    step, logged = restore_checkpoint(run, parameters, optimizer)
-    figures.restore(logged)
-    _cut_log(run, step)
-    job.model.train()
-    while step < settings.steps:
-        torch.manual_seed(settings.seed * 1_000_003 + step)
-        _set_learning_rate(optimizer, settings, step)
-        optimizer.zero_grad(set_to_none=True)
-        for part in job.micro_batches(step):
-            with accelerator.autocast():
-                loss, metrics = job.loss(part)
-            accelerator.backward(loss)
-            figures.add({"loss": float(loss.detach()), **metrics})
-        figures.add({"gradient_norm": float(accelerator.clip_grad_norm_(parameters.values(), settings.clip_norm))})
-        optimizer.step()
-        step += 1
-        figures.count_step()
-        if step % settings.log_every_steps == 0 or step == settings.steps:
-            means = figures.take()
-            _log(run, step, means)
-            if report is not None:
-                report(step, means)
-        if step % settings.save_every_steps == 0 or step == settings.steps:
-            save_checkpoint(run, step, parameters, optimizer, figures.state())
-    job.model.eval()
-    job.save(run / "model")
+    with full_disk_is_said(run):
+        loop = _Loop(job, settings, run, report or _nothing, announce or _nothing)
+        if evaluate is not None and settings.evaluate_every_steps:
+            loop.dev_metric = DevMetric(evaluate, settings, run, loop.processes)
+        loop.resume()
+        try:
+            loop.go()
+        finally:
+            loop.close()
 
 
-def bert_adamw(parameters: Mapping[str, nn.Parameter], settings: LoopSettings) -> torch.optim.AdamW:
-    """AdamW with BERT's constants: eps 1e-6, no decay on biases and layer norms.
+class _Loop:
+    """A run in progress."""
 
-    Differs: BERT's own optimiser leaves out Adam's bias correction, which only matters in the first steps.
-    """
-    free = [p for name, p in parameters.items() if _is_free_of_decay(name)]
-    decayed = [p for name, p in parameters.items() if not _is_free_of_decay(name)]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-6)
+    def __init__(
+        self, job: Job, settings: LoopSettings, run: Path, report: Report, announce: Callable[[Estimate], None]
+    ) -> None:
+        self.processes = Processes.current()
+        self._job, self._settings, self._run = job, settings, run
+        self._report, self._announce = report, announce
+        self._device: torch.device = require("accelerate", "train").PartialState().device
+        job.model.to(self._device)
+        if settings.gradient_checkpointing:
+            compute_layers_twice(job.model)
+        self._parameters = {name: p for name, p in job.model.named_parameters() if p.requires_grad}
+        if not self._parameters:
+            raise RecipeError("There is nothing to train: every parameter of the model is frozen.")
+        self._optimizer = bert_adamw(self._parameters, settings)
+        self._origin = Origin.of(settings, job.parents())
+        self._averages = Averages()
+        self._seconds: list[float] = []
+        self._log: RunLog | None = None
+        self.dev_metric: DevMetric | None = None
+
+    def resume(self) -> None:
+        """Take up the checkpoint, if there is one."""
+        if self.processes.is_first:
+            for name in (CHECKPOINT_FOLDER, BEST_FOLDER, MODEL_FOLDER):
+                recover_folder(self._run / name)
+        self.processes.barrier()
+        saved = read_state(self._run)
+        if saved is not None:
+            self._origin.check(saved, self._run / CHECKPOINT_FOLDER)
+        self._step, state = restore_checkpoint(self._run, self._parameters, self._optimizer)
+        self.processes.spread(self._job.model)
+        self._averages.restore(state.get("figures", {}))
+        if saved is not None:
+            self._job.restore(state.get("job", {}))
+        if self.dev_metric is not None:
+            self.dev_metric.restore(state.get("evaluation", {}))
+        if self.processes.is_first:
+            (self._run / FINISHED_FILE).unlink(missing_ok=True)
+            self._log = RunLog(self._run, -1 if saved is None else self._step, self._settings.tensorboard)
+        self._fresh = saved is None
+
+    def go(self) -> None:
+        """Train to the end and write the result."""
+        settings = self._settings
+        self._job.model.train()
+        if self._fresh:
+            self._evaluate()
+        while self._step < settings.steps and not self._is_exhausted:
+            began = time.monotonic()
+            figures = self._train_step(self._step)
+            self._seconds.append(time.monotonic() - began)
+            self._step += 1
+            self._averages.add_step(figures, self._seconds[-1])
+            if self._step % settings.log_every_steps == 0 or self._step == settings.steps:
+                self._write_log()
+            self._tell_estimate()
+            self._evaluate()
+            if self._step % settings.save_every_steps == 0 or self._step == settings.steps or self._is_exhausted:
+                self._save()
+        self._job.model.eval()
+        if self.processes.is_first:
+            best = self._run / BEST_FOLDER
+            keeps_best = self.dev_metric is not None and best.exists()
+            write = (lambda folder: shutil.copytree(best, folder)) if keeps_best else self._job.save
+            replace_folder(self._run / MODEL_FOLDER, write)
+            write_json_atomically(self._run / FINISHED_FILE, {"step": self._step, "of_steps": settings.steps})
+        self.processes.barrier()
+
+    def close(self) -> None:
+        """Finish the log."""
+        if self._log is not None:
+            self._log.close()
+
+    @property
+    def _is_exhausted(self) -> bool:
+        return self.dev_metric is not None and self.dev_metric.is_exhausted
+
+    def _train_step(self, step: int) -> dict[str, float]:
+        """One optimiser step; gives the figures of all processes."""
+        set_rates(self._optimizer, self._settings, step)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._job.begin_step(step)
+        backward = Backward()
+        with self._computing(step):
+            part = self._job.gradients(step, backward)
+        self.processes.sum_gradients(self._parameters.values())
+        figures = self.processes.sum_figures(part)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters.values(), self._settings.clip_norm))
+        if not (math.isfinite(norm) and math.isfinite(figures.get("loss", 0.0))):
+            culprit = find_culprit(
+                self._job, step, backward, self._parameters, lambda: self._computing(step), self.processes
+            )
+            raise UsageError(f"Step {step + 1:,}, {culprit}. {self._what_is_kept()}")
+        self._optimizer.step()
+        return {**figures, "gradient_norm": norm}
+
+    @contextmanager
+    def _computing(self, step: int) -> Iterator[None]:
+        """The step's randomness, and bfloat16 where the device has it."""
+        from realm.models.precision import fastest_dtype
+
+        torch.manual_seed(self._settings.seed * _SEEDS_APART + step + self.processes.rank * _RANKS_APART)
+        has_bfloat16 = fastest_dtype(self._device) == torch.bfloat16
+        # Without autocast's cache, which would hold a second copy of all weights through the whole step.
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16, cache_enabled=False):
+            yield
+
+    def _what_is_kept(self) -> str:
+        saved = read_state(self._run)
+        kept = "There is no checkpoint yet" if saved is None else f"The checkpoint of step {saved['step']:,} is kept"
+        return f"{kept}, and nothing later. Lower learning_rate or clip_norm, or look at the data of this step."
+
+    def _write_log(self) -> None:
+        means = self._averages.take()
+        means["learning_rate"] = learning_rate_at(self._settings, self._step - 1)
+        means["seconds_left"] = means["seconds_per_step"] * (self._settings.steps - self._step)
+        if self._log is not None:
+            self._log.write(self._step, means)
+            self._report(self._step, means)
+
+    def _tell_estimate(self) -> None:
+        found = estimate(self._seconds, self._settings.steps - self._step, self._device)
+        if found is not None and self.processes.is_first:
+            self._announce(found)
+
+    def _evaluate(self) -> None:
+        if self.dev_metric is None or not self.dev_metric.is_due(self._step, self._settings.steps):
+            return
+        figures = self.dev_metric.measure(self._step, self._job)
+        if self._log is not None:
+            self._log.write_evaluation(self._step, figures)
+
+    def _save(self) -> None:
+        for name, p in self._parameters.items():
+            if not torch.isfinite(p).all():
+                raise UsageError(f"After step {self._step:,} {name} is not finite. {self._what_is_kept()}")
+        if not self.processes.is_first:
+            return
+        state: dict[str, Any] = {"figures": self._averages.state(), "job": self._job.state()}
+        if self.dev_metric is not None:
+            state["evaluation"] = self.dev_metric.state()
+        save_checkpoint(self._run, self._step, self._parameters, self._optimizer, {**self._origin.state(), **state})
 
 
-def learning_rate_at(settings: LoopSettings, step: int) -> float:
-    """Linear warm-up from 0, then linear decay to 0 at the last step."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    remaining = settings.steps - step
-    return settings.learning_rate * remaining / max(1, settings.steps - settings.warmup_steps)
-
-
-class _Figures:
-    """Sums of logged figures since the last log line; a figure is the sum over a step's parts, averaged over steps."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._steps = 0
-        self._timed_steps = 0
-        self._since = time.monotonic()
-
-    def add(self, values: Mapping[str, float]) -> None:
-        for key, value in values.items():
-            self._sums[key] = self._sums.get(key, 0.0) + value
-
-    def count_step(self) -> None:
-        self._steps += 1
-        self._timed_steps += 1
-
-    def take(self) -> dict[str, float]:
-        now = time.monotonic()
-        means = {key: value / self._steps for key, value in self._sums.items()}
-        means["seconds_per_step"] = (now - self._since) / self._timed_steps
-        self._sums, self._steps, self._timed_steps, self._since = {}, 0, 0, now
-        return means
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed run needs, so that its next log line also counts the steps before the checkpoint."""
-        return {"sums": self._sums, "steps": self._steps}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._sums, self._steps = dict(state.get("sums", {})), state.get("steps", 0)
-
-
-def _is_free_of_decay(name: str) -> bool:
-    return name.endswith("bias") or "LayerNorm" in name or "layer_normalization" in name
-
-
-def _mixed_precision() -> str:
-    from realm.models.precision import fastest_dtype
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return "bf16" if fastest_dtype(device) == torch.bfloat16 else "no"
-
-
-def _set_learning_rate(optimizer: torch.optim.Optimizer, settings: LoopSettings, step: int) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate_at(settings, step)
-
-
-def _log(run: Path, step: int, means: Mapping[str, float]) -> None:
-    with (run / _LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, **means}) + "\n")
-
-
-def _cut_log(run: Path, step: int) -> None:
-    """Drop the lines of steps that were lost with a killed run: they come again."""
-    path = run / _LOG
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    # A line that a kill cut short is the last one and has no end.
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    if kept != lines:
-        fresh = path.with_name(f".{_LOG}.new")
-        fresh.write_text("".join(kept), encoding="utf-8")
-        os.replace(fresh, path)
+def _nothing(*_: Any) -> None:
+    """What is reported to nobody."""

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from realm.artifacts import sha256_of_file
 from realm.features.inputs import SPECIAL_PIECES_OF_A_PAIR, InputBuilder, Inputs, Row
 from realm.models.losses import marginal_likelihood
 from realm.models.reader import RealmReader
 from realm.models.spans import allowed_spans, correct_spans, span_candidates
 from realm.models.trunk import RealmLayer
 from realm.text.pieces import PieceTokenizer
-from realm.training.loop import LoopSettings
+from realm.training.distributed import Processes
+from realm.training.job import Figures, Job
 from realm.training.reading_data import ReadingPool, TokenizedExample
-from realm.training.warm_start import config_from_bert, find_trunk, freeze_below, identity_layer, load_trunk
+from realm.training.recipe import LoopRecipe
+from realm.training.warm_start import (
+    WEIGHTS_FILE,
+    config_from_bert,
+    find_trained,
+    find_trunk,
+    freeze_below,
+    identity_layer,
+    load_trained,
+    load_trunk,
+)
 
 
 @dataclass(frozen=True)
-class ReaderRecipe:
-    """Recipe of `realm train reader`.
+class ReaderRecipe(LoopRecipe):
+    """Recipe of `realm train reader`; the keys of the loop are those of `LoopSettings`.
 
     Attributes:
-        trunk: Folder of a BERT-family encoder to start from.
+        trunk: Folder of a BERT-family encoder to start from, with its tokenizer.
+        start_from: Run folder, or model folder, of a trained reader on such a trunk, to go on from its weights.
         sources: Reading files; `;keep_aside=N` keeps one title in N out, `;share=F` weighs the draw.
         data: Folder that relative paths of sources start from.
         extra_layers: Layers added on top of the trunk.
@@ -38,13 +52,26 @@ class ReaderRecipe:
         max_pieces: Longest input; longer blocks are cut around the answer.
         max_span_width: Longest answer in word pieces.
         dropout: Of hidden states; attention probabilities have none, which fast attention kernels need.
-        steps, learning_rate, warmup_steps, seed, save_every_steps: See `LoopSettings`.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "extra_layers": (0, math.inf),
+        "first_trained_layer": (0, math.inf),
+        "batch_questions": (1, math.inf),
+        "micro_rows": (1, math.inf),
+        "negative_share": (0, 1),
+        "max_pieces": (16, math.inf),
+        "max_span_width": (1, math.inf),
+        "dropout": (0, 1),
+    }
+    # Sizes of micro-batches move roundings only; paths may move, because the digests of what they name may not.
+    may_change: ClassVar[frozenset[str]] = frozenset({"trunk", "start_from", "data", "micro_rows"})
 
     trunk: str
     sources: tuple[str, ...]
-    steps: int
+    _: KW_ONLY
     data: str = "."
+    start_from: str = ""
     extra_layers: int = 1
     first_trained_layer: int = 2
     batch_questions: int = 24
@@ -56,14 +83,6 @@ class ReaderRecipe:
     learning_rate: float = 1.5e-4
     warmup_steps: int = 100
     save_every_steps: int = 50
-    seed: int = 0
-
-    def loop(self) -> LoopSettings:
-        """Settings of the training loop."""
-        return LoopSettings(
-            self.steps, self.learning_rate, self.warmup_steps,
-            save_every_steps=self.save_every_steps, seed=self.seed,
-        )  # fmt: skip
 
 
 class ReadingRows(NamedTuple):
@@ -77,7 +96,7 @@ class ReadingRows(NamedTuple):
     scale: float
 
 
-class ReaderJob:
+class ReaderJob(Job):
     """Trains a `RealmReader`.
 
         L = mean over questions of  logsumexp(all spans of its blocks) - logsumexp(right spans)
@@ -104,6 +123,11 @@ class ReaderJob:
         load_trunk(self.reader.realm, folder)
         for layer in self.reader.realm.encoder.layer[config.num_hidden_layers - recipe.extra_layers :]:
             identity_layer(cast(RealmLayer, layer))
+        self._parents = {"trunk": sha256_of_file(folder / WEIGHTS_FILE)}
+        if recipe.start_from:
+            trained = find_trained(recipe.start_from)
+            load_trained(self.reader, trained)
+            self._parents["start_from"] = sha256_of_file(trained / WEIGHTS_FILE)
         freeze_below(self.reader.realm, recipe.first_trained_layer)
         unused: list[nn.Module] = [self.reader.cls, cast(nn.Module, self.reader.realm.pooler)]
         for module in unused:
@@ -111,7 +135,7 @@ class ReaderJob:
         self.model: nn.Module = self.reader
 
     def micro_batches(self, step: int) -> Sequence[ReadingRows]:
-        """Questions of a step, grouped by length so that little is padding."""
+        """This process's questions of a step, grouped by length so that little is padding."""
         choice = random.Random(f"{self.recipe.seed} {step}")
         questions = []
         for example in self._pool.draw(step, self.recipe.batch_questions):
@@ -122,9 +146,10 @@ class ReaderJob:
                     rows.append((self._row(self._question_ids(example), other), ()))
             questions.append(rows)
         questions.sort(key=lambda rows: max(len(row.ids) for row, _ in rows))
-        return [self._collate(group) for group in self._groups(questions)]
+        groups = Processes.current().share(list(self._groups(questions)))
+        return [self._collate(group) for group in groups]
 
-    def loss(self, micro_batch: ReadingRows) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, micro_batch: ReadingRows) -> tuple[Tensor, Figures]:
         """Loss of some of the step's questions, times their share of the step."""
         device = self.reader.device
         inputs = micro_batch.inputs.to(device)
@@ -141,6 +166,10 @@ class ReaderJob:
         losses = marginal_likelihood(all_scores, all_correct)
         best = all_correct.gather(1, all_scores.argmax(-1, keepdim=True)).float().sum()
         return losses.sum() * micro_batch.scale, {"exact_match": float(best) * micro_batch.scale}
+
+    def parents(self) -> dict[str, str]:
+        """Digests of the trunk and of the reader that this one starts from."""
+        return self._parents
 
     def save(self, folder: Path) -> None:
         """Write the reader as a model folder."""

@@ -1,19 +1,115 @@
-"""Recipes: TOML files read into frozen dataclasses, with overrides and errors that name the nearest legal key."""
+"""Recipes: TOML files read into frozen dataclasses, with overrides and errors that name the nearest legal key.
+
+`LoopSettings` are the keys that all jobs share. Knows no tensors, and no job's own keys.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from realm.errors import RecipeError
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How a job is trained.
+
+    Attributes:
+        steps: Optimiser steps in all.
+        learning_rate: Peak, reached after warm-up, then linear decay to 0.
+        warmup_steps: Linear warm-up.
+        weight_decay: On everything but biases and layer norms.
+        clip_norm: Largest global gradient norm.
+        bias_correction: Adam's, which BERT's own optimiser leaves out; it matters in the first steps only.
+        gradient_checkpointing: Compute layers a second time in the backward pass instead of keeping their states.
+        seed: Of all randomness.
+        save_every_steps: Checkpoint interval.
+        log_every_steps: Log interval.
+        evaluate_every_steps: Interval of the dev metric, where the job has one; 0 for never.
+        patience: Stop after this many evaluations in a row without a better dev metric; 0 to go on.
+        tensorboard: Whether the log is also written for TensorBoard.
+
+    Raises:
+        RecipeError: A value is out of its range, or not among those that a key may have.
+    """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "steps": (1, math.inf),
+        "learning_rate": (0, 1),
+        "warmup_steps": (0, math.inf),
+        "weight_decay": (0, 1),
+        "clip_norm": (1e-6, math.inf),
+        "seed": (0, 2**32 - 1),
+        "save_every_steps": (1, math.inf),
+        "log_every_steps": (1, math.inf),
+        "evaluate_every_steps": (0, math.inf),
+        "patience": (0, math.inf),
+    }
+    """Smallest and largest value of keys that are numbers; a subclass lists its own, which are added to these."""
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Values of keys that name one of several ways; a subclass lists its own."""
+    may_change: ClassVar[frozenset[str]] = frozenset(
+        {
+            "gradient_checkpointing", "save_every_steps", "log_every_steps", "evaluate_every_steps", "patience",
+            "tensorboard",
+        }
+    )  # fmt: skip
+    """Keys that leave the next losses as they are, so that a run may go on with other values; a subclass adds its own.
+
+    `steps` is not among them: the learning rate falls to 0 at the last one.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    bias_correction: bool = False
+    gradient_checkpointing: bool = False
+    seed: int = 0
+    save_every_steps: int = 100
+    log_every_steps: int = 10
+    evaluate_every_steps: int = 0
+    patience: int = 0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for kind in type(self).__mro__:
+            for key, (low, high) in vars(kind).get("limits", {}).items():
+                if not low <= getattr(self, key) <= high:
+                    bound = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+                    raise RecipeError(f"{key} must be {bound}; found {getattr(self, key)}.")
+            for key, names in vars(kind).get("choices", {}).items():
+                if (found := getattr(self, key)) not in names:
+                    near = difflib.get_close_matches(found, names, n=1, cutoff=0.0)[0]
+                    raise RecipeError(f"{key} must be one of {', '.join(names)}; found {found!r}; nearest: {near!r}.")
+
+    @classmethod
+    def keys_that_may_change(cls) -> frozenset[str]:
+        """`may_change` of the class and all its bases."""
+        return frozenset().union(*(vars(kind).get("may_change", frozenset()) for kind in cls.__mro__))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopRecipe(LoopSettings):
+    """Base of all recipes: a job's dataclass adds its own keys, and defaults where it has better ones."""
+
+    tensorboard: bool = True
+
+    def loop(self) -> LoopSettings:
+        """Settings of the training loop: the recipe itself, so that a checkpoint can name all of it."""
+        return self
 
 
 def load_recipe(kind: type[R], path: Path, overrides: Sequence[str] = ()) -> R:
@@ -50,9 +146,10 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    built_in = Path(__file__).parent / "recipes" / f"{name}.toml"
+    shelf = Path(__file__).parent / "recipes"
+    built_in = shelf / f"{name}.toml"
     if not built_in.is_file():
-        names = ", ".join(sorted(p.stem for p in built_in.parent.glob("*.toml")))
+        names = ", ".join(sorted(p.relative_to(shelf).with_suffix("").as_posix() for p in shelf.rglob("*.toml")))
         raise RecipeError(f"No recipe {name}: it is neither a file nor one of {names}.")
     return built_in
 
@@ -65,10 +162,14 @@ def build(kind: type[R], values: Mapping[str, Any], where: str) -> R:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
             raise RecipeError(f"{where}: unknown key {key!r}; did you mean {near[0]!r}?")
-    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in values]
+    missing = [name for name, field in fields.items() if _has_no_default(field) and name not in values]
     if missing:
         raise RecipeError(f"{where}: missing {', '.join(missing)}.")
-    return kind(**{key: _checked(value, hints[key], f"{where}: {key}") for key, value in values.items()})
+    checked = {key: _checked(value, hints[key], f"{where}: {key}") for key, value in values.items()}
+    try:
+        return kind(**checked)
+    except RecipeError as exc:
+        raise RecipeError(f"{where}: {exc}") from exc
 
 
 def as_toml(recipe: Any) -> str:
@@ -77,6 +178,10 @@ def as_toml(recipe: Any) -> str:
     for key, value in dataclasses.asdict(recipe).items():
         lines.append(f"{key} = {_toml_value(value)}")
     return "\n".join(lines) + "\n"
+
+
+def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _parse_value(text: str) -> Any:
@@ -91,7 +196,7 @@ def _checked(value: Any, expected: Any, where: str) -> Any:
         item = typing.get_args(expected)[0]
         if not isinstance(value, list | tuple):
             raise RecipeError(f"{where} must be a list; found {value!r}.")
-        return tuple(_checked(part, item, where) for part in value)
+        return tuple(_checked(part, item, f"{where}[{number}]") for number, part in enumerate(value))
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):

@@ -16,7 +16,7 @@ from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.heads import RealmScorerProjection
-from realm.models.trunk import RealmBertModel, RealmLayer
+from realm.models.trunk import RealmBertModel, RealmLayer, RealmPreTrainedModel
 from realm.openqa.default_model import trunk_folder
 
 _CONFIG_KEYS = (
@@ -31,7 +31,8 @@ POOLER_SLOPE = 0.1
 """Keeps the pooler's tanh in its straight part."""
 
 
-_TRUNK_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+WEIGHTS_FILE = "model.safetensors"
+_TRUNK_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json")
 
 PUBLIC_TRUNK = "minilm"
 """Recipe name of the trunk of realm-mini."""
@@ -47,6 +48,45 @@ def find_trunk(name: str) -> Path:
     if absent := [file for file in _TRUNK_FILES if not (folder / file).is_file()]:
         raise ModelError(f"No trunk in {folder}: expected {', '.join(_TRUNK_FILES)}; missing {', '.join(absent)}.")
     return folder
+
+
+def find_trained(name: str) -> Path:
+    """Folder of a trained model: the folder itself, or the result in a run folder.
+
+    Raises:
+        ModelError: There is no trained model in either.
+    """
+    for folder in (Path(name), Path(name, "model")):
+        if all((folder / file).is_file() for file in ("config.json", WEIGHTS_FILE)):
+            return folder
+    raise ModelError(
+        f"No trained model in {name}: expected config.json and {WEIGHTS_FILE} there, or in its folder model, "
+        "as a finished run leaves them."
+    )
+
+
+def load_trained(network: RealmPreTrainedModel, folder: Path) -> None:
+    """Copy all weights of a trained network of the same kind and sizes.
+
+    Raises:
+        ModelError: It is of another kind, or of other sizes.
+    """
+    config = RealmConfig.from_pretrained(folder)
+    kind = type(network).__name__
+    if kind not in (config.architectures or ()):
+        raise ModelError(f"{folder} holds {config.architectures}; expected {kind}.")
+    weights = type(network).from_pretrained(folder).state_dict()
+    wanted = network.state_dict()
+    differing = sorted(
+        key for key in wanted.keys() | weights.keys() if key not in wanted or key not in weights
+        or wanted[key].shape != weights[key].shape
+    )  # fmt: skip
+    if differing:
+        raise ModelError(
+            f"{folder} is a {kind} of other sizes: {len(differing)} weights differ, {differing[0]} first. "
+            "Give the recipe the trunk and the number of layers that it was trained with."
+        )
+    network.load_state_dict(weights)
 
 
 def config_from_bert(folder: Path, extra_layers: int, **overrides: Any) -> RealmConfig:
@@ -68,7 +108,7 @@ def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
     Raises:
         ModelError: There is no `model.safetensors`, or its shapes do not fit.
     """
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"No trunk at {path}: expected a BERT folder with config.json and model.safetensors.")
     weights = {key.removeprefix("bert."): value.float() for key, value in load_file(path).items()}

@@ -1,0 +1,108 @@
+"""The embedder that `ict` starts from: a fresh projection on a BERT-family encoder, or a trained embedder.
+
+Knows networks and folders, no data but the inputs it is handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from realm.errors import RecipeError
+from realm.features.inputs import InputBuilder, Row, batches_of_like_length
+from realm.models.configuration import RealmConfig
+from realm.models.embedder import RealmEmbedder
+from realm.models.trunk import RealmBertModel, RealmLayer
+from realm.training.ict_recipe import IctRecipe
+from realm.training.tokenizer_files import require_tokenizer
+from realm.training.warm_start import (
+    config_from_bert,
+    find_trained,
+    find_trunk,
+    freeze_below,
+    load_trained,
+    load_trunk,
+    mean_pooling_layer,
+    principal_projection,
+)
+
+_PIECES_AT_ONCE = 4096
+
+
+def start_folder(recipe: IctRecipe) -> Path:
+    """Folder of the trunk or the embedder, whose tokenizer is used.
+
+    Raises:
+        ModelError: It is missing or lacks a file.
+    """
+    return require_tokenizer(find_trained(recipe.embedder)) if recipe.embedder else find_trunk(recipe.trunk)
+
+
+def start_embedder(
+    recipe: IctRecipe, folder: Path, builder: InputBuilder, sample: Callable[[], Sequence[Row]]
+) -> RealmEmbedder:
+    """Make the embedder, and take out of training what the recipe says.
+
+    Args:
+        recipe: See `IctRecipe`.
+        folder: From `start_folder`.
+        builder: Pads rows.
+        sample: Gives some inputs, for the principal components; asked for with "mean" pooling only.
+
+    Raises:
+        ModelError: The folder's weights are not those of its kind.
+        RecipeError: More dimensions or frozen layers than the trunk has.
+    """
+    torch.manual_seed(recipe.seed)
+    dropout: dict[str, Any] = {"hidden_dropout_prob": recipe.dropout, "attention_probs_dropout_prob": recipe.dropout}
+    if recipe.embedder:
+        config = RealmConfig.from_pretrained(folder, **dropout)
+        embedder = RealmEmbedder(config)
+        load_trained(embedder, folder)
+    else:
+        mean = recipe.pooling == "mean"
+        config = config_from_bert(folder, int(mean), retriever_proj_size=recipe.dimensions, **dropout)
+        if mean and recipe.dimensions > config.hidden_size:
+            raise RecipeError(f"dimensions is {recipe.dimensions}; the trunk allows 1 to {config.hidden_size}.")
+        embedder = RealmEmbedder(config)
+        load_trunk(embedder.realm, folder)
+        if mean:
+            _start_as_mean(embedder, builder, sample(), recipe.start_score)
+    layers = config.num_hidden_layers
+    if recipe.first_trained_layer > layers:
+        raise RecipeError(f"first_trained_layer is {recipe.first_trained_layer}; the model has {layers} layers.")
+    if recipe.first_trained_layer:
+        freeze_below(embedder.realm, recipe.first_trained_layer)
+    embedder.cls.predictions.requires_grad_(False)
+    return embedder
+
+
+def _start_as_mean(embedder: RealmEmbedder, builder: InputBuilder, sample: Sequence[Row], start_score: float) -> None:
+    """Make the last layer a mean, and pooler and projection the principal components of the sample's means."""
+    mean_pooling_layer(cast(RealmLayer, embedder.realm.encoder.layer[-1]))
+    if len(sample) < embedder.config.retriever_proj_size:
+        raise RecipeError(
+            f"{len(sample)} texts are too few for {embedder.config.retriever_proj_size} principal components. "
+            "Lower dimensions, or give more documents."
+        )
+    with torch.no_grad():
+        principal_projection(embedder, _means(embedder.realm, builder, sample), start_score)
+    # The pooler is a scaled-down identity: a step that is small elsewhere would be noise there.
+    cast(nn.Module, embedder.realm.pooler).requires_grad_(False)
+
+
+def _means(trunk: RealmBertModel, builder: InputBuilder, rows: Sequence[Row]) -> Tensor:
+    """Mean of what goes into the last layer, of each text."""
+    trunk.eval()
+    means = []
+    for numbers in batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE):
+        inputs = builder.pad([rows[number] for number in numbers])
+        states = trunk(**inputs.for_trunk(), output_hidden_states=True, return_dict=True).hidden_states
+        weights = inputs.attention_mask[..., None].float()
+        means.append((states[-2] * weights).sum(1) / weights.sum(1))
+    trunk.train()
+    return torch.cat(means)

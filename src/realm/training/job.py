@@ -1,0 +1,80 @@
+"""What is learned: data, loss and result of a job, as the loop sees them.
+
+Knows no optimiser, no schedule and no run folder. A job's data and randomness are functions of (seed, step, rank,
+count) alone, so that a resumed run computes what the uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+Figures: TypeAlias = Mapping[str, float | Tensor]
+"""What is logged: numbers, or tensors of one number, which do not hold up the device until the end of a step."""
+
+
+class Job(ABC):
+    """What is learned. `model` holds all parameters; those that require grad are trained.
+
+    A job never divides by the number of processes: it divides by the size of the whole step's batch, and the
+    loop sums gradients and figures over processes.
+    """
+
+    model: nn.Module
+
+    def begin_step(self, step: int) -> None:  # noqa: B027
+        """Called on every process before the step's data is asked for: the place to change an index."""
+
+    @abstractmethod
+    def micro_batches(self, step: int) -> Sequence[Any]:
+        """This process's parts of the step's batch: a function of (seed, step, rank, count) alone."""
+
+    @abstractmethod
+    def loss(self, micro_batch: Any) -> tuple[Tensor, Figures]:
+        """Loss of a part, and figures to log.
+
+        Returns:
+            Both scaled so that the parts of all processes sum to the step's loss and to the step's figures.
+        """
+
+    def gradients(self, step: int, backward: Callable[[Tensor], None]) -> dict[str, float]:
+        """Add this process's part of the step's gradients to the parameters.
+
+        Args:
+            step: Number of the step, from 0.
+            backward: Takes the place of `tensor.backward()`; one call per micro-batch.
+
+        Returns:
+            Figures of this process's part; `loss` is among them.
+        """
+        losses, seen = [], []
+        for part in self.micro_batches(step):
+            loss, figures = self.loss(part)
+            backward(loss)
+            losses.append(loss.detach())
+            seen.append(figures)
+        # A tensor is turned into a number only now: earlier, the device would wait for the next part's data.
+        sums = {"loss": sum(map(float, losses))}
+        for figures in seen:
+            for key, value in figures.items():
+                sums[key] = sums.get(key, 0.0) + float(value)
+        return sums
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must remember besides weights and step, as JSON; for instance the index in use."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Take up what `state` gave when the checkpoint was written; called before the first step."""
+
+    def parents(self) -> dict[str, str]:
+        """Digests of the models that the job starts from, by name; a checkpoint of other parents is refused."""
+        return {}
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the result. Only the first process is asked to."""

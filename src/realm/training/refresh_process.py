@@ -1,0 +1,203 @@
+"""The other process: waits for exports, embeds all blocks with the newest, publishes, until training is finished.
+
+    run/exports ──newest──► embed (goes on where a killed one stopped) ──► run/snapshots ──► look again, with sleep
+
+It talks to the trainer through the run folder alone. Read `refresh_run` first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from realm.errors import RecipeError
+from realm.features.inputs import InputBuilder
+from realm.text.pieces import PieceTokenizer
+from realm.training.block_source import BlockSource, open_blocks
+from realm.training.corpus_embedding import EmbeddingProgress
+from realm.training.distributed import Processes
+from realm.training.exports import Export, RefreshPlan, exports, is_finished, read_plan
+from realm.training.heartbeat import Claim, claimed
+from realm.training.snapshots import make_snapshot, snapshot_of, started_export, unfinished_export
+
+
+@dataclass(frozen=True)
+class RefreshReport:
+    """What is told while a run is refreshed.
+
+    Attributes:
+        opening: Called with the number of blocks while their store is made.
+        embedding: Called with the step and how far its embedding is.
+        published: Called with the step, and seconds it took.
+    """
+
+    opening: Callable[[int], None] = lambda blocks: None
+    embedding: Callable[[int, EmbeddingProgress], None] = lambda step, progress: None
+    published: Callable[[int, float], None] = lambda step, seconds: None
+
+
+class _Abandoned(Exception):
+    """Nobody waits for these vectors any more."""
+
+
+def refresh_run(
+    run: Path,
+    *,
+    once: bool = False,
+    poll_seconds: float = 5.0,
+    blocks: Path | None = None,
+    cache: Path | None = None,
+    device: torch.device | None = None,
+    report: RefreshReport = RefreshReport(),
+) -> int:
+    """Refresh a run's index until its training is finished.
+
+    Args:
+        run: The run folder, which the trainer writes on this machine or another one.
+        once: End when the newest export has been embedded.
+        poll_seconds: How long to sleep between two looks.
+        blocks: Where the blocks are on this machine, if elsewhere than on the trainer's.
+        cache: Folder of stores of blocks; `cache` in the run folder unless given.
+        device: Where to embed; the fastest there is unless given.
+        report: Is told what happens.
+
+    Returns:
+        How many snapshots were published.
+
+    Raises:
+        RecipeError: The run does not ask for this, or with `once`, there is no export.
+        UsageError: Another process refreshes this run.
+        SourceError: The blocks cannot be read.
+    """
+    processes = Processes.current()
+    plan, tokenizer_folder = read_plan(run)
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not processes.is_first:
+        return _help(run, plan, tokenizer_folder, processes, blocks, cache, device)
+    with claimed(run) as claim:
+        claim.tell("opening the blocks")
+        work = _Work(run, plan, tokenizer_folder, processes, device, claim, report)
+        work.open(blocks, cache)
+        return work.until_finished(once, poll_seconds)
+
+
+class _Work:
+    """One process at it: the first one, which has the claim, or one that helps."""
+
+    def __init__(
+        self,
+        run: Path,
+        plan: RefreshPlan,
+        tokenizer_folder: Path,
+        processes: Processes,
+        device: torch.device,
+        claim: Claim | None,
+        report: RefreshReport,
+    ) -> None:
+        self._run, self._plan, self._processes = run, plan, processes
+        self._device, self._claim, self._report = device, claim, report
+        self._tokenizer = PieceTokenizer.from_folder(tokenizer_folder)
+        self._builder = InputBuilder(self._tokenizer)
+        self._blocks: BlockSource | None = None
+
+    def open(self, blocks: Path | None, cache: Path | None) -> None:
+        self._blocks = open_blocks(
+            blocks or Path(self._plan.blocks), self._tokenizer, cache or self._run / "cache",
+            self._plan.max_documents, max_pieces=self._plan.max_pieces, progress=self._report.opening,
+        )  # fmt: skip
+
+    def until_finished(self, once: bool, poll_seconds: float) -> int:
+        published = 0
+        while not is_finished(self._run):
+            export = next_export(self._run)
+            if export is None and once:
+                if not exports(self._run):
+                    raise RecipeError(f"{self._run} has no export yet. Start the training, or leave out --once.")
+                break
+            if export is None:
+                self._tell("waiting for an export")
+                time.sleep(poll_seconds)
+                continue
+            begin = time.monotonic()
+            try:
+                export = started_export(self._run, export)
+            except FileNotFoundError:
+                continue  # a newer one has taken its place
+            self._processes.gather_texts(f"{export.step}")
+            try:
+                self.embed(export)
+            except _Abandoned:
+                continue
+            published += 1
+            self._report.published(export.step, time.monotonic() - begin)
+        self._processes.gather_texts("")
+        return published
+
+    def embed(self, export: Export) -> None:
+        assert self._blocks is not None
+
+        def progress(done: EmbeddingProgress) -> None:
+            if self._claim is not None:
+                self._claim.require()
+                self._claim.tell(f"embedding step {export.step:,}: {done.done:,} of {done.total:,} blocks")
+            self._require_wanted(export)
+            self._report.embedding(export.step, done)
+
+        def before_publishing() -> None:
+            if self._claim is not None:
+                self._claim.require()
+            self._require_wanted(export)
+
+        make_snapshot(
+            self._run, export, self._blocks, self._builder, self._device, max_pieces=self._plan.max_pieces,
+            processes=self._processes, progress=progress,
+            before_publishing=before_publishing,
+        )  # fmt: skip
+
+    def _require_wanted(self, export: Export) -> None:
+        """Raise if training has ended, or goes on from a checkpoint before this export."""
+        # With helpers, leaving would keep them waiting for this process's shards.
+        is_due = any(found.step >= export.step for found in exports(self._run)) and not is_finished(self._run)
+        if not is_due and self._processes.count == 1:
+            raise _Abandoned
+
+    def _tell(self, doing: str) -> None:
+        if self._claim is not None:
+            self._claim.require()
+            self._claim.tell(doing)
+
+
+def next_export(run: Path) -> Export | None:
+    """What to embed now: what was begun, or else the newest export, unless it is published already."""
+    newest = next(reversed(exports(run)), None)
+    begun = unfinished_export(run)
+    # A run that was killed and resumed has yet to come to the steps it had done: what was begun then is dropped.
+    if begun is not None and newest is not None and begun.step <= newest.step:
+        return begun
+    return newest if newest is not None and snapshot_of(run, newest) is None else None
+
+
+def _help(
+    run: Path,
+    plan: RefreshPlan,
+    tokenizer_folder: Path,
+    processes: Processes,
+    blocks: Path | None,
+    cache: Path | None,
+    device: torch.device,
+) -> int:
+    """Embed this process's share of whatever the first one takes up."""
+    work = _Work(run, plan, tokenizer_folder, processes, device, None, RefreshReport())
+    work.open(blocks, cache)
+    published = 0
+    while step := processes.gather_texts("")[0]:
+        export = unfinished_export(run)
+        if export is None or export.step != int(step):
+            raise RecipeError(f"{run}: the export of step {step} is not to be seen here. Is the folder shared?")
+        work.embed(export)
+        published += 1
+    return published

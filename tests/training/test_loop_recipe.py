@@ -1,0 +1,85 @@
+"""The keys that all recipes share: ranges, choices, and which of them may change in a run's course."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
+
+import pytest
+
+from realm.errors import RecipeError
+from realm.training.embedder import EmbedderRecipe
+from realm.training.reader import ReaderRecipe
+from realm.training.recipe import LoopRecipe, LoopSettings, build
+
+
+@dataclass(frozen=True)
+class Job(LoopRecipe):
+    """A recipe of a job, as jobs write them."""
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"rows": (1, 64)}
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {"masking": ("salient", "random_token", "random_span")}
+    may_change: ClassVar[frozenset[str]] = frozenset({"rows"})
+
+    trunk: str
+    _: KW_ONLY
+    rows: int = 8
+    masking: str = "salient"
+    learning_rate: float = 1e-3
+    warmup_steps: int = 5
+
+
+VALUES: dict[str, Any] = {"trunk": "t", "steps": 3}
+
+
+def test_recipe_of_a_job_has_the_loops_keys_and_is_its_own_loop_settings() -> None:
+    recipe = build(Job, {**VALUES, "clip_norm": 2}, "r.toml")
+    assert (recipe.trunk, recipe.steps, recipe.clip_norm, recipe.learning_rate) == ("t", 3, 2.0, 1e-3)
+    assert recipe.loop() is recipe
+    assert Job.keys_that_may_change() == LoopSettings.may_change | {"rows"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("steps", 0, "steps must be at least 1; found 0"),
+        ("steps", -3, "steps must be at least 1; found -3"),
+        ("learning_rate", -1e-3, "learning_rate must be between 0 and 1; found -0.001"),
+        ("learning_rate", 30.0, "learning_rate must be between 0 and 1; found 30.0"),
+        ("learning_rate", math.nan, "learning_rate must be between 0 and 1; found nan"),
+        ("warmup_steps", -1, "warmup_steps must be at least 0; found -1"),
+        ("weight_decay", 1.5, "weight_decay must be between 0 and 1; found 1.5"),
+        ("clip_norm", 0.0, "clip_norm must be at least 1e-06; found 0.0"),
+        ("seed", -1, "seed must be between 0 and 4294967295; found -1"),
+        ("save_every_steps", 0, "save_every_steps must be at least 1; found 0"),
+        ("patience", -1, "patience must be at least 0; found -1"),
+        ("rows", 65, "rows must be between 1 and 64; found 65"),
+        (
+            "masking",
+            "salient_spans",
+            "masking must be one of salient, random_token, random_span; found 'salient_spans'; nearest: 'salient'",
+        ),
+    ],
+)
+def test_value_out_of_range_is_refused_with_the_range(key: str, value: object, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        build(Job, {**VALUES, key: value}, "r.toml")
+    assert str(caught.value) == f"r.toml: {message}."
+
+
+@pytest.mark.parametrize("key", [*Job.limits, *LoopSettings.limits])
+def test_ends_of_a_range_are_in_it(key: str) -> None:
+    low, high = {**LoopSettings.limits, **Job.limits}[key]
+    kind = type(getattr(build(Job, VALUES, "r"), key))
+    for end in (low, high):
+        if math.isfinite(end) or kind is float:
+            assert getattr(build(Job, {**VALUES, key: kind(end)}, "r"), key) == end
+
+
+@pytest.mark.parametrize("kind", [EmbedderRecipe, ReaderRecipe])
+def test_ranges_and_free_keys_name_keys_of_their_recipe(kind: type[EmbedderRecipe | ReaderRecipe]) -> None:
+    names = {field.name for field in dataclasses.fields(kind)}
+    assert kind.limits.keys() | kind.choices.keys() | kind.keys_that_may_change() <= names

@@ -1,0 +1,70 @@
+"""A reader that goes on from another reader's weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from realm.errors import ModelError, RecipeError
+from realm.models.embedder import RealmEmbedder
+from realm.training.loop import train
+from realm.training.reader import ReaderJob, ReaderRecipe
+
+pytest.importorskip("accelerate", reason="training needs the extra `train`")
+
+
+@pytest.fixture
+def recipe(trunk: Path, data: Path) -> ReaderRecipe:
+    return ReaderRecipe(
+        str(trunk), ("towns.jsonl",), steps=2, data=str(data), batch_questions=4, max_pieces=96, warmup_steps=1
+    )
+
+
+def test_reader_goes_on_from_another_readers_run(recipe: ReaderRecipe, tmp_path: Path) -> None:
+    first = ReaderJob(recipe)
+    train(first, recipe.loop(), tmp_path / "first")
+    for start in (tmp_path / "first", tmp_path / "first" / "model"):
+        second = ReaderJob(dataclasses.replace(recipe, start_from=str(start), seed=9))
+        for name, value in first.model.state_dict().items():
+            assert torch.equal(second.model.state_dict()[name], value), name
+        assert second.parents().keys() == {"trunk", "start_from"}
+    trained = {name for name, p in first.model.named_parameters() if p.requires_grad}
+    assert {name for name, p in second.model.named_parameters() if p.requires_grad} == trained
+
+
+def test_run_whose_start_has_changed_is_not_gone_on_with(recipe: ReaderRecipe, tmp_path: Path) -> None:
+    train(ReaderJob(recipe), recipe.loop(), tmp_path / "first")
+    recipe = dataclasses.replace(recipe, start_from=str(tmp_path / "first"))
+    train(ReaderJob(recipe), recipe.loop(), tmp_path / "second")
+    other = dataclasses.replace(recipe, start_from="", seed=3)
+    train(ReaderJob(other), other.loop(), tmp_path / "other")
+    moved = dataclasses.replace(recipe, start_from=str(tmp_path / "other"))
+    with pytest.raises(RecipeError, match="was made from another start_from"):
+        train(ReaderJob(moved), moved.loop(), tmp_path / "second")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start_from": "/nowhere"}, "No trained model in /nowhere: expected config.json and model.safetensors"),
+        ({"extra_layers": 2}, "is a RealmReader of other sizes: 16 weights differ"),
+    ],
+)
+def test_start_that_does_not_fit_is_refused(
+    recipe: ReaderRecipe, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    ReaderJob(recipe).save(tmp_path)
+    with pytest.raises(ModelError) as caught:
+        ReaderJob(dataclasses.replace(recipe, **{"start_from": str(tmp_path), **changes}))
+    assert message in str(caught.value)
+
+
+def test_start_of_another_kind_is_refused(recipe: ReaderRecipe, tmp_path: Path) -> None:
+    config = ReaderJob(recipe).reader.config
+    RealmEmbedder(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"holds \['RealmEmbedder'\]; expected RealmReader"):
+        ReaderJob(dataclasses.replace(recipe, start_from=str(tmp_path)))
