@@ -128,10 +128,12 @@ class Answer:
     Attributes:
         question: As asked.
         text: Verbatim span of a document (original casing), or None for "no answer".
-        confidence: Probability of the answer over all readable spans of all blocks read, 0 to 1.
+        confidence: Probability that the answer is right, 0 to 1, where the model was calibrated; else its probability
+            among all spans of all blocks read. Also given where `text` is None because it is too low.
         evidence: Retrieved blocks, best first. The one that answers has `start` and `end`.
         seconds: Time of each stage: embed, search, read.
         note: Why there is no evidence, where the question is not the reason; empty otherwise.
+        signs: What the confidence is made of; see `realm.openqa.calibration.Signs`. Empty where nothing was read.
     """
 
     question: str
@@ -140,3 +142,4 @@ class Answer:
     evidence: tuple[Evidence, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    signs: Mapping[str, float] = field(default_factory=dict)

@@ -16,10 +16,13 @@ from torch import Tensor
 
 from realm.errors import MissingExtraError, ModelError
 from realm.openqa import default_model
+from realm.openqa.calibration import CALIBRATION_FILE
 from realm.openqa.default_model import cache_folder, default_model_folder, trunk_folder
 from realm.openqa.model_folder import ModelFolder
 
 DIGEST = "ab" * 32
+CALIBRATION = b'{"how sure": "quite"}'
+FOLDER = f"realm-mini-{hashlib.sha256(DIGEST.encode() + CALIBRATION).hexdigest()[:12]}"
 
 
 @pytest.fixture
@@ -57,6 +60,7 @@ def cache(tmp_path: Path, trunk: Path, learned: dict[str, Tensor], monkeypatch: 
     save_file(learned, package / "weights.safetensors")
     config = {**TINY, "vocab_size": len(vocabulary()), "model_type": "realm", "weights_sha256": DIGEST}
     (package / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (package / CALIBRATION_FILE).write_bytes(CALIBRATION)
     monkeypatch.setattr(default_model, "resources", SimpleNamespace(files=lambda name: package))
     monkeypatch.setattr(default_model, "trunk_folder", lambda: trunk)
     monkeypatch.setenv("REALM_CACHE", str(tmp_path / "cache"))
@@ -67,7 +71,8 @@ def test_the_model_is_what_training_changed_on_the_trunk_of_both_towers(
     cache: Path, trunk: Path, learned: dict[str, Tensor]
 ) -> None:
     folder = default_model_folder()
-    assert folder == cache / f"realm-mini-{DIGEST[:12]}"
+    assert folder == cache / FOLDER
+    assert (folder / CALIBRATION_FILE).read_bytes() == CALIBRATION
     made = load_file(folder / "model.safetensors")
     public = load_file(trunk / "model.safetensors")
     assert {value.dtype for value in made.values()} == {torch.float32}

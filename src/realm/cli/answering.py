@@ -21,7 +21,10 @@ def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     kb: KbOption = Path("kb"),
     top: Annotated[int, typer.Option(min=1, help="How many passages to read and show.")] = 5,
-    min_confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Below it: no answer.")] = 0.0,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Below it: no answer; as the model was calibrated unless given."),
+    ] = None,
     where: WhereOption = None,
     hybrid: HybridOption = None,
     weight: WeightOption = None,

@@ -7,6 +7,6 @@
 
 May not know optimisers or HTTP. Reading order: answer_search, retriever, readings, model (tensors); manifest,
 file_digests, versions, knowledge_base, verification, pending, parts, search_index, writer (with write_lock), survey,
-estimate, memory, index_report, indexing, compaction (the knowledge base); default_model, model_folder, search,
-span_choice, ask (questions); importing, exporting.
+estimate, memory, index_report, indexing, compaction (the knowledge base); default_model, calibration,
+batch_embedding, model_folder, search, span_choice, ask (questions); importing, exporting.
 """

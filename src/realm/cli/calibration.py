@@ -1,0 +1,72 @@
+"""`realm calibrate`: how sure a model may be of its answers, learned from questions with answers."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from realm.cli.options import JsonOption, KbOption
+from realm.cli.output import print_json, progress_bar, stdout
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(calibrate)
+
+
+def calibrate(
+    questions: Annotated[Path, typer.Argument(help="Questions with answers nobody trained on; formats as evaluate.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for calibration.json: the model's own.")],
+    kb: KbOption = Path("kb"),
+    top: Annotated[int, typer.Option(min=1, help="How many passages to read.")] = 5,
+    sample: Annotated[int | None, typer.Option(min=1, help="Ask only so many, drawn at random.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Learn how sure to be of answers, and below which confidence to say that there is none.
+
+    Every question is also asked with the passages hidden that hold its answers. Half of the questions is learned
+    from, the other half measured on.
+    """
+    from realm.artifacts import sha256_of_file
+    from realm.corpus.questions import read_reference_questions
+    from realm.evaluation.calibrating import collect_cases, fit_confidence, measure_confidence
+    from realm.openqa.ask import OpenQA, Searching
+    from realm.openqa.calibration import Calibration, Signs
+
+    references = list(read_reference_questions(questions))
+    if sample is not None and sample < len(references):
+        references = random.Random(0).sample(references, sample)
+    qa = OpenQA.load(kb)
+    measured: dict[str, Any] = {
+        "questions": questions.name, "questions_sha256": sha256_of_file(questions), "asked": len(references),
+        "top": top, "blocks": qa.knowledge_base.live_blocks,
+    }  # fmt: skip
+    fitted = {}
+    for name, hybrid in (("vectors", False), ("words", True)):
+        with progress_bar(f"asking, by {name}", "questions", len(references)) as (bar, task):
+            begin = time.monotonic()
+
+            def report(done: int) -> None:
+                bar.update(task, completed=done, rate=done / (time.monotonic() - begin))  # noqa: B023
+
+            cases = collect_cases(qa, references, Searching(hybrid=hybrid), top, progress=report)
+        signs = [sign for sign in Signs._fields if hybrid or sign != "standing"]
+        fitted[name] = fit_confidence([case for case in cases if not case.is_test], signs)
+        measured[name] = measure_confidence(fitted[name], [case for case in cases if case.is_test])
+    out.mkdir(parents=True, exist_ok=True)
+    Calibration(qa.model.reader_sha256, fitted["vectors"], fitted["words"], measured).save(out)
+    if json:
+        print_json(measured)
+        return
+    for name, figures in fitted.items():
+        found = measured[name]
+        stdout.print(
+            f"{name}: calibration error {found['ece']:.3f}; at {figures.threshold:.0%}, {found['kept']:.0%} of "
+            f"{found['right']:.0f} right answers are given and {found['refused']:.0%} of {found['hidden']:.0f} "
+            "questions without their passages are refused"
+        )
+    stdout.print(f"{out / 'calibration.json'} written")

@@ -1,0 +1,85 @@
+"""Fitting confidences, against a grid, known chances and counting by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from realm.errors import UsageError
+from realm.evaluation.calibrating import HIDDEN_WEIGHT, KEPT, Case, fit_confidence, measure_confidence
+from realm.openqa.calibration import Confidence, Signs
+
+
+def made_up(n: int, seed: int = 0) -> list[Case]:
+    """Cases whose chance of being right is known: sigmoid(2 overlap + log_odds / 2 - 1)."""
+    choice = random.Random(seed)
+    cases = []
+    for number in range(n):
+        signs = Signs(choice.gauss(0, 2), choice.gauss(3, 1), choice.random(), choice.random())
+        chance = 1 / (1 + math.exp(-(2 * signs.overlap + signs.log_odds / 2 - 1)))
+        cases.append(Case(signs, choice.random() < chance, False, number % 2 == 1))
+    return cases
+
+
+def loss(cases: list[Case], confidence: Confidence) -> float:
+    total = 0.0
+    for case in cases:
+        p = confidence(case.signs)
+        weight = HIDDEN_WEIGHT if case.is_hidden else 1.0
+        total -= weight * math.log(p if case.is_right else 1 - p)
+    return total
+
+
+def test_fitting_finds_the_chances_that_cases_were_drawn_with() -> None:
+    fitted = fit_confidence(made_up(4000), Signs._fields)
+    assert fitted.bias == pytest.approx(-1, abs=0.5)
+    assert fitted.weights["overlap"] == pytest.approx(2, abs=0.3)
+    assert fitted.weights["log_odds"] == pytest.approx(0.5, abs=0.1)
+    assert fitted.weights["reader_score"] == pytest.approx(0, abs=0.15)
+    assert fitted.weights["standing"] == pytest.approx(0, abs=0.3)
+
+
+def test_no_other_weights_near_by_make_the_cases_likelier() -> None:
+    cases = made_up(300)
+    cases += [Case(Signs(1.0, 2.0, 0.1, 0.3), number % 9 == 0, True, False) for number in range(200)]
+    fitted = fit_confidence(cases, ["log_odds", "overlap"])
+    best = loss(cases, fitted)
+    for name in ("log_odds", "overlap"):
+        for change in (-0.2, 0.2):
+            other = Confidence(fitted.bias, {**fitted.weights, name: fitted.weights[name] + change}, 0.0)
+            assert loss(cases, other) > best
+    assert loss(cases, Confidence(fitted.bias + 0.2, fitted.weights, 0.0)) > best
+
+
+def test_the_threshold_keeps_the_wanted_share_of_right_answers() -> None:
+    cases = made_up(1000)
+    fitted = fit_confidence(cases, Signs._fields)
+    given = [fitted(case.signs) >= fitted.threshold for case in cases if case.is_right]
+    assert np.mean(given) == pytest.approx(KEPT, abs=0.005)
+
+
+def test_measures_are_those_counted_by_hand() -> None:
+    sure, unsure = Signs(0.0, 0.0, 1.0, 0.0), Signs(0.0, 0.0, 0.0, 0.0)
+    confidence = Confidence(math.log(1 / 4), {"overlap": math.log(16)}, 0.5)  # 0.2 and 0.8
+    cases = [
+        *[Case(sure, True, False, True)] * 3,
+        Case(sure, False, False, True),
+        *[Case(unsure, True, False, True)] * 1,
+        *[Case(unsure, False, True, True)] * 3,
+        Case(sure, False, True, True),
+    ]
+    found = measure_confidence(confidence, cases)
+    assert found["ece"] == pytest.approx((4 * abs(0.75 - 0.8) + 1 * abs(1.0 - 0.2)) / 5)
+    assert (found["kept"], found["refused"]) == (pytest.approx(3 / 4), pytest.approx(3 / 4))
+    assert (found["questions"], found["right"], found["hidden"]) == (5, 4, 4)
+
+
+def test_cases_that_are_all_right_or_all_wrong_teach_nothing() -> None:
+    for is_right in (True, False):
+        with pytest.raises(UsageError, match="needs right and wrong ones"):
+            fit_confidence([case._replace(is_right=is_right) for case in made_up(10)], Signs._fields)
+    with pytest.raises(UsageError, match="0 answers"):
+        fit_confidence([], Signs._fields)
