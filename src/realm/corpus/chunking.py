@@ -24,7 +24,7 @@ MAX_PIECES = 288
 
 _MIN_PIECES = 16
 _BATCH_CHARACTERS = 2_000_000
-_CHARACTERS_BEFORE_PROCESSES = 4_000_000  # about a second of work; starting processes takes about as long
+_CHARACTERS_BEFORE_PROCESSES = 4_000_000  # over half a second of work; starting processes takes about as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,16 @@ def chunk_documents(
             return
         yield from map(_chunked, batch, cutter(batch))
         characters += sum(len(document.text) for document in batch)
+    # Every process begins with the words that have been met here.
+    make = partial(_itself, cutter)
     del cutter, batch
-    with closing(map_in_processes(partial(Cutter, tokenizer, max_pieces), batches, processes)) as results:
+    with closing(map_in_processes(make, batches, processes)) as results:
         for batch, cuts in results:
             yield from map(_chunked, batch, cuts)
+
+
+def _itself(cutter: Cutter) -> Cutter:
+    return cutter
 
 
 def _batches(documents: Iterable[Document], batch_documents: int) -> Iterator[list[Document]]:

@@ -7,8 +7,8 @@ first.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 from realm.artifacts import sha256_of_text
@@ -82,13 +82,15 @@ class Cutter:
         for document, document_spans in zip(batch, spans, strict=True):
             text = document.text
             texts += [text[start:end] for start, end in document_spans]
-        found = iter(self._pieces.of_texts(texts))
-        titles = [first_pieces(title, self._room // 2) for title in islice(found, len(batch))]
+        rows, borders = self._pieces.rows_of_texts(texts)
+        found, limits = rows.tobytes(), (PIECE_BYTES * borders).tolist()
         cut = []
-        for document, document_spans, title in zip(batch, spans, titles, strict=True):
+        last = len(batch)
+        for place, (document, document_spans) in enumerate(zip(batch, spans, strict=True)):
+            first, last = last, last + len(document_spans)
+            title = first_pieces(found[limits[place] : limits[place + 1]], self._room // 2)
             packer = _Packer(document, self._room - count(title), self._pieces)
-            for span, sentence in zip(document_spans, islice(found, len(document_spans)), strict=True):
-                packer.add(span, sentence)
+            packer.add_sentences(document_spans, found, limits[first : last + 1])
             cut.append(packer.finish(title))
         return cut
 
@@ -106,31 +108,42 @@ class _Packer:
         self._start = self._end = self._bytes = 0
         self._parts: list[bytes] = []
 
-    def add(self, span: Span, part: bytes) -> None:
-        """Add a sentence, or part of one that is too long."""
-        part_bytes = len(part)
-        if self._bytes + part_bytes > self._budget_bytes:
+    def add_sentences(self, spans: list[Span], found: bytes, limits: list[int]) -> None:
+        """Add sentences, of which number `n` has the pieces `found[limits[n] : limits[n + 1]]`."""
+        first = 0
+        while first < len(spans):
+            room = self._budget_bytes - self._bytes
+            last = bisect_right(limits, limits[first] + room, first) - 1
+            if last > first:
+                self._add((spans[first][0], spans[last - 1][1]), found[limits[first] : limits[last]])
+                first = last
+                continue
             self._close()
-            if part_bytes > self._budget_bytes:
-                self._add_words(span)
-                return
+            if limits[first + 1] - limits[first] > self._budget_bytes:
+                self._add_words(spans[first])
+                first += 1
+
+    def _add(self, span: Span, part: bytes) -> None:
+        """Add what has room: sentences, words, or part of a word."""
         if not self._parts:
             self._start = span[0]
         self._end = span[1]
         self._parts.append(part)
-        self._bytes += part_bytes
+        self._bytes += len(part)
 
     def _add_words(self, span: Span) -> None:
         matches = list(WORD.finditer(self._document.text, *span))
         words = self._pieces.of_texts([match[0] for match in matches])
         for match, word in zip(matches, words, strict=True):
             if count(word) <= self._budget:
-                self.add(match.span(), word)
+                if self._bytes + len(word) > self._budget_bytes:
+                    self._close()
+                self._add(match.span(), word)
                 continue
             for start, end, part in self._pieces.cut(match[0], self._budget):
                 # Parts of one word never share a block: pieces of the whole are not the pieces of its parts.
                 self._close()
-                self.add((match.start() + start, match.start() + end), part)
+                self._add((match.start() + start, match.start() + end), part)
 
     def _close(self) -> None:
         if not self._parts:
