@@ -8,6 +8,7 @@
     │   │   └── CorruptFileError  a file's bytes are not those the manifest names
     │   ├── ModelError        a model folder is missing, incomplete, or not the one that was asked for
     │   ├── RecipeError       a training recipe has an unknown key or an impossible value
+    │   ├── TrainingError     a training run cannot go on: a number is not finite, or there is no room
     │   └── UnsafeFileError   a file asks for code to be run (a pickle beyond plain arrays)
     └── MissingExtraError     an optional part is not installed; the message is the install line
 
@@ -46,6 +47,10 @@ class ModelError(UsageError):
 
 class RecipeError(UsageError):
     """Raised when a training recipe cannot be read; the message names the key and the nearest legal one."""
+
+
+class TrainingError(UsageError):
+    """Raised when a training run cannot go on; its last checkpoint is whole."""
 
 
 class UnsafeFileError(UsageError):

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from realm.artifacts import sync_directory, write_json_atomically
-from realm.errors import RecipeError, UsageError
+from realm.errors import RecipeError, TrainingError
 
 CHECKPOINT_FOLDER = "checkpoint"
 _STATE_FILE = "state.json"
@@ -150,7 +150,7 @@ def full_disk_is_said(run: Path) -> Iterator[None]:
     """Turn a full disk, or a limit on file sizes, into the caller's mistake.
 
     Raises:
-        UsageError: There is no room; the message says which checkpoint is whole.
+        TrainingError: There is no room; the message says which checkpoint is whole.
     """
     try:
         yield
@@ -160,7 +160,7 @@ def full_disk_is_said(run: Path) -> Iterator[None]:
         recover_folder(run / CHECKPOINT_FOLDER)
         state = read_state(run)
         kept = "There is no checkpoint yet" if state is None else f"The checkpoint of step {state['step']:,} is whole"
-        raise UsageError(
+        raise TrainingError(
             f"No room to write to {run}: {os.strerror(_error_number(exc))}. {kept}: make room, then give the same "
             "command again."
         ) from exc

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from realm.artifacts import write_json_atomically
-from realm.errors import RecipeError, UsageError
+from realm.errors import RecipeError, TrainingError
 from realm.extras import require
 from realm.training.checkpoint import (
     CHECKPOINT_FOLDER,
@@ -68,7 +68,7 @@ def train(
 
     Raises:
         RecipeError: The checkpoint in `run` is of another recipe or model; the job has nothing to train.
-        UsageError: A loss or gradient is not finite, or there is no room on the disk: the last checkpoint is whole.
+        TrainingError: A loss or gradient is not finite, or there is no room on the disk: the last checkpoint is whole.
     """
     run.mkdir(parents=True, exist_ok=True)
     with full_disk_is_said(run):
@@ -177,7 +177,7 @@ class _Loop:
             culprit = find_culprit(
                 self._job, step, backward, self._parameters, lambda: self._computing(step), self.processes
             )
-            raise UsageError(f"Step {step + 1:,}, {culprit}. {self._what_is_kept()}")
+            raise TrainingError(f"Step {step + 1:,}, {culprit}. {self._what_is_kept()}")
         self._optimizer.step()
         return {**figures, "gradient_norm": norm}
 
@@ -220,7 +220,7 @@ class _Loop:
     def _save(self) -> None:
         for name, p in self._parameters.items():
             if not torch.isfinite(p).all():
-                raise UsageError(f"After step {self._step:,} {name} is not finite. {self._what_is_kept()}")
+                raise TrainingError(f"After step {self._step:,} {name} is not finite. {self._what_is_kept()}")
         if not self.processes.is_first:
             return
         state: dict[str, Any] = {"figures": self._averages.state(), "job": self._job.state()}
