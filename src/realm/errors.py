@@ -5,6 +5,7 @@
     │   ├── SourceError       a document, question or record cannot be read as what it claims to be
     │   ├── QuestionError     a question is empty, or longer than the model can take
     │   ├── KnowledgeBaseError  a knowledge base is missing, locked, or does not hold together
+    │   │   ├── BusyError         another process is writing the knowledge base
     │   │   └── CorruptFileError  a file's bytes are not those the manifest names
     │   ├── ModelError        a model folder is missing, incomplete, or not the one that was asked for
     │   ├── RecipeError       a training recipe has an unknown key or an impossible value
@@ -35,6 +36,10 @@ class QuestionError(UsageError):
 
 class KnowledgeBaseError(UsageError):
     """Raised when a knowledge base is absent, being written by another process, or inconsistent."""
+
+
+class BusyError(KnowledgeBaseError):
+    """Raised when another process is writing the knowledge base."""
 
 
 class CorruptFileError(KnowledgeBaseError):

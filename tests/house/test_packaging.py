@@ -26,7 +26,7 @@ TESTED = {
     if line and not line.startswith("#")
 }
 # What `make` installs; the other extras have no tested versions yet.
-INSTALLED = [*CORE, *EXTRAS["dev"], *EXTRAS["train"], *EXTRAS["demo"]]
+INSTALLED = [*CORE, *EXTRAS["dev"], *EXTRAS["train"], *EXTRAS["serve"], *EXTRAS["demo"]]
 ROOM_EXTRAS = {"serving": "serve", "training": "train"}
 
 

@@ -11,9 +11,12 @@ import sys
 import typer
 
 import realm.cli.answering
+import realm.cli.calibration
 import realm.cli.evaluation
 import realm.cli.exchange
 import realm.cli.knowledge
+import realm.cli.refresh
+import realm.cli.serving
 import realm.cli.training
 from realm.errors import MissingExtraError, UsageError
 
@@ -29,9 +32,12 @@ app = typer.Typer(
 )
 realm.cli.answering.add_to(app)
 realm.cli.knowledge.add_to(app)
+realm.cli.serving.add_to(app)
 realm.cli.exchange.add_to(app)
 realm.cli.evaluation.add_to(app)
+realm.cli.calibration.add_to(app)
 realm.cli.training.add_to(app)
+realm.cli.refresh.add_to(app)
 
 
 def main() -> int:

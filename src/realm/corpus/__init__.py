@@ -14,7 +14,7 @@ Whatever is left out on the way is counted in a `SkipReport` (`skips`), never dr
 
 Reading order: `readers` (which files: `folders`; formats: `lines`, `whole_files` with `html_text`, `tables`,
 `arrow_files` with `arrow_rows`, `wikipedia` with `wikitext` and `wikitext_marks`; below them `fields`, `skips`,
-`digest_set`), `chunking` (with `cutting`, `pieces` over `words`, and `processes`), `block_store` and `document_store` (with
-`lance_table`), `lexical` (blocks by their words), `conditions` with `document_columns` (blocks of documents that fit a
-condition), then `questions` (with `question_formats` and `list_literal`) and `answers` (with `expressions`).
+`digest_set`), `chunking` (with `cutting`, `pieces` over `words`, and `processes`), `block_store` and `document_store`
+(with `lance_table`), `lexical` (blocks by their words), `conditions` with `document_columns` (blocks of documents that
+fit a condition), then `questions` (with `question_formats` and `list_literal`) and `answers` (with `expressions`).
 """

@@ -9,5 +9,6 @@
 A network here is a function of tensors: it holds no corpus, no tokenizer, no path, and knows nothing of
 text or of an index.
 
-Reading order: configuration, attention, trunk, heads, losses, masked_losses, embedder, scorer, encoder, spans, reader, checkpoints.
+Reading order: configuration, attention, trunk, heads, losses, masked_losses, embedder, scorer, encoder, spans, reader,
+checkpoints.
 """

@@ -129,7 +129,7 @@ class OpenQA:
         self, questions: Sequence[str], k: int, searching: Searching | None = None
     ) -> list[tuple[Evidence, ...]]:
         """The best `k` blocks of each question, best first, without reading them. Raises like `ask_many`."""
-        return [self._evidence(self.blocks_of(one), one.found, None) for one in self.find(questions, k, searching)]
+        return [self.evidence_of(one) for one in self.find(questions, k, searching)]
 
     def find(self, questions: Sequence[str], k: int, searching: Searching | None = None) -> list[Asked]:
         """The first half of answering: the best `k` blocks of each question. Raises like `ask_many`."""
@@ -165,6 +165,10 @@ class OpenQA:
     def blocks_of(self, asked: Asked) -> list[StoredBlock]:
         """The blocks found for a question."""
         return self.knowledge_base.take_blocks(asked.found.rows.tolist())
+
+    def evidence_of(self, asked: Asked) -> tuple[Evidence, ...]:
+        """The blocks found for a question as evidence, before any is read."""
+        return self._evidence(self.blocks_of(asked), asked.found, None)
 
     def read(self, asked: Sequence[Asked], top: int, min_confidence: float | None = None) -> list[Answer]:
         """The second half of answering: the best `top` blocks of each question are read, all together."""

@@ -9,7 +9,7 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
-from realm.errors import KnowledgeBaseError
+from realm.errors import BusyError, KnowledgeBaseError
 from realm.openqa.manifest import BLOCKS, DOCUMENTS, PENDING, PUBLISHED
 
 _LOCK = ".lock"
@@ -19,7 +19,8 @@ def take_lock(folder: Path) -> IO[str]:
     """Make the folder if need be, and become its only writer until the file is closed.
 
     Raises:
-        KnowledgeBaseError: Another process is writing, the folder holds something else, or it cannot be written.
+        BusyError: Another process is writing.
+        KnowledgeBaseError: The folder holds something else, or it cannot be written.
     """
     _require_own_folder(folder)
     try:
@@ -33,7 +34,7 @@ def take_lock(folder: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         lock.close()
-        raise KnowledgeBaseError(f"{folder} is being written by another process. Wait until it is done.") from exc
+        raise BusyError(f"{folder} is being written by another process. Wait until it is done.") from exc
     return lock
 
 

@@ -1,0 +1,50 @@
+"""`realm serve`: a knowledge base over HTTP."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from realm.cli.options import KbOption
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(serve)
+
+
+def serve(
+    kb: KbOption = Path("kb"),
+    host: Annotated[str, typer.Option(help="Address to listen at; others can reach it only with a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
+    writable: Annotated[bool, typer.Option("--writable", help="Let documents be added and removed.")] = False,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File with the key that everybody must send; or set REALM_API_KEY.")
+    ] = None,
+    max_queue: Annotated[int, typer.Option(min=1, help="Most questions that wait; beyond it they are refused.")] = 256,
+    timeout_seconds: Annotated[float, typer.Option(min=0.1, help="Most time for an answer.")] = 30.0,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Another web page's origin that may ask, such as https://example.org.")
+    ] = None,
+) -> None:
+    """Answer over HTTP: an API described at /docs. Moves to newer versions of the knowledge base by itself.
+
+    Prints its address when it is there. Stops at Ctrl-C or SIGTERM, when all that was accepted is answered.
+    """
+    from realm.extras import require
+
+    for module in ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline"):
+        require(module, "serve")
+    from realm.serving.limits import Limits
+    from realm.serving.runner import run_server
+    from realm.serving.service import Service
+    from realm.serving.settings import Settings, read_api_key
+
+    key = read_api_key(api_key_file, os.environ.get("REALM_API_KEY"))
+    settings = Settings(host, port, key, tuple(allow_origin or ()))
+    limits = Limits(max_queue=max_queue, timeout_seconds=timeout_seconds)
+    service = Service(kb, limits=limits, is_writable=writable)
+    run_server(service, settings, announce=lambda url: print(url, flush=True))

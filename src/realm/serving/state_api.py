@@ -1,0 +1,76 @@
+"""`/v1/info`, `/healthz`, `/readyz` and `/metrics`: how the server is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from realm.serving.access import ServiceOfApp
+from realm.serving.metrics import CONTENT_TYPE
+from realm.serving.problems import documented, problem
+from realm.serving.shapes import InfoResponse
+
+router = APIRouter(tags=["state"])
+
+_TEXT: dict[str, Any] = {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+class Health(BaseModel):
+    """The server is there."""
+
+    status: str = "ok"
+
+
+class Readiness(BaseModel):
+    """The server has answered a question."""
+
+    version: int
+
+
+@router.get("/v1/info", responses=documented(401))
+async def info(service: ServiceOfApp) -> InfoResponse:
+    """What answers here: the knowledge base, its version and its model."""
+    base, library = service.library.current.knowledge_base, service.library
+    manifest = base.manifest
+    return InfoResponse(
+        version=manifest.version,
+        documents=manifest.documents,
+        blocks=base.live_blocks,
+        model=Path(manifest.model.name).name,
+        model_digest=manifest.model.digest,
+        search="exact" if manifest.faiss is None else "faiss",
+        hybrid_weight=manifest.hybrid_weight,
+        is_ready=library.is_ready,
+        is_behind=library.is_behind,
+        is_writable=service.is_writable,
+    )
+
+
+@router.get("/healthz", response_model=Health, responses=documented())
+async def healthz() -> Health:
+    """Whether the server is there. Needs no key."""
+    return Health()
+
+
+@router.get("/readyz", response_model=Readiness, responses=documented(401, 503))
+async def readyz(request: Request, service: ServiceOfApp) -> Readiness | Response:
+    """Whether to send questions here: after the first real answer, and until the server is told to stop."""
+    if request.app.state.draining.is_set():
+        return problem(request.scope["state"], "stopping", "The server is being stopped.", {"Retry-After": "1"})
+    if not service.library.is_ready:
+        return problem(request.scope["state"], "not_ready", "No question answered yet.", {"Retry-After": "1"})
+    return Readiness(version=service.library.current.knowledge_base.manifest.version)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={**documented(401), 200: _TEXT},
+)
+async def metrics(service: ServiceOfApp) -> Response:
+    """What the server measures of itself, for Prometheus."""
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE)
