@@ -62,6 +62,22 @@ def test_measured_at_the_start_at_every_interval_and_at_the_end(tmp_path: Path) 
     assert all(line["dev_f1"] == 0.5 for line in found)
 
 
+def test_job_is_told_before_each_measurement(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    class Told(ToyJob):
+        def begin_evaluation(self, step: int) -> None:
+            told.append(step)
+
+    def measured() -> dict[str, float]:
+        seen.append(told[-1])
+        return {"em": 0.0}
+
+    seen: list[int] = []
+    train(Told(), MEASURED, tmp_path, evaluate=measured)
+    assert seen == told == [0, 2, 4, 6, 8, 10, 12]
+
+
 def test_result_is_the_model_that_was_best_first(tmp_path: Path) -> None:
     judge = judged(tmp_path, RISE_AND_FALL)
     for folder in ("best", "model"):

@@ -82,6 +82,22 @@ def test_trunk_saved_inside_another_network_loads_as_well(trunk: Path, copy: Pat
         assert torch.equal(value, weights[name])
 
 
+def test_trunk_with_tensorflows_names_of_layer_norms_loads_as_well(trunk: Path, copy: Path) -> None:
+    weights = load_file(trunk / "model.safetensors")
+    older = {
+        key: key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        for key in weights
+    }
+    assert sum("gamma" in name for name in older.values()) > LAYERS
+    save_file({older[key]: value for key, value in weights.items()}, copy / "model.safetensors")
+    loaded, expected = (RealmBertModel(config_from_bert(folder, 0)) for folder in (copy, trunk))
+    load_trunk(loaded, copy)
+    load_trunk(expected, trunk)
+    for name, value in expected.state_dict().items():
+        if not name.startswith("pooler."):
+            assert torch.equal(loaded.state_dict()[name], value), name
+
+
 def test_config_takes_its_sizes_from_the_trunk(trunk: Path) -> None:
     config = config_from_bert(trunk, 3, max_span_width=4)
     assert isinstance(config, RealmConfig)

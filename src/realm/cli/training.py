@@ -12,6 +12,7 @@ from realm.cli.output import progress_bar, stdout
 from realm.errors import RecipeError
 
 if TYPE_CHECKING:
+    from realm.records import Question
     from realm.training.dev_metric import Evaluate
     from realm.training.job import Job
     from realm.training.log import Estimate
@@ -70,6 +71,27 @@ def assemble(
     from realm.training.pretrain_result import assemble_open_qa
 
     stdout.print(f"{assemble_open_qa(run, out, max_span_width)}: a model to fine-tune")
+
+
+@train.command()
+def finetune(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> None:
+    """Retriever and reader together, from questions with answers."""
+    from realm.corpus.expressions import ExpressionMatcher
+    from realm.evaluation.exact_match import exact_match
+    from realm.training.finetune import FinetuneJob
+    from realm.training.finetune_recipe import FinetuneRecipe
+
+    matcher = ExpressionMatcher()
+
+    def is_right(text: str, question: Question) -> bool:
+        if question.answer_type == "regex":
+            return matcher.at_start(text, question.answers)
+        return exact_match(text, question.answers)
+
+    def measure(_: FinetuneRecipe, job: FinetuneJob) -> Evaluate:
+        return lambda: job.dev_figures(is_right)
+
+    _run(FinetuneRecipe, lambda chosen: FinetuneJob(chosen, out), recipe, out, set_, measure)
 
 
 @train.command()

@@ -54,6 +54,7 @@ class DevMetric:
             The figures, on every process; then `best_step`.
         """
         text = ""
+        job.begin_evaluation(step)
         if self._processes.is_first:
             job.model.eval()
             with torch.no_grad():

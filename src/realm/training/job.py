@@ -29,6 +29,9 @@ class Job(ABC):
     def begin_step(self, step: int) -> None:  # noqa: B027
         """Called on every process before the step's data is asked for: the place to change an index."""
 
+    def begin_evaluation(self, step: int) -> None:  # noqa: B027
+        """Called on every process before the dev metric is measured on the first one, when `step` steps are done."""
+
     @abstractmethod
     def micro_batches(self, step: int) -> Sequence[Any]:
         """This process's parts of the step's batch: a function of (seed, step, rank, count) alone."""

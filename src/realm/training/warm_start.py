@@ -111,7 +111,7 @@ def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"No trunk at {path}: expected a BERT folder with config.json and model.safetensors.")
-    weights = {key.removeprefix("bert."): value.float() for key, value in load_file(path).items()}
+    weights = {_modern(key): value.float() for key, value in load_file(path).items()}
     wanted = trunk.state_dict()
     usable = {key: value for key, value in weights.items() if key in wanted and value.shape == wanted[key].shape}
     layers = int(_bert_config(folder)["num_hidden_layers"])
@@ -123,6 +123,12 @@ def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
     if not_filled := sorted(expected - usable.keys()):
         raise ModelError(f"{path} does not fill the trunk: {', '.join(not_filled[:3])} and {len(not_filled)} in all.")
     trunk.load_state_dict(usable, strict=False)
+
+
+def _modern(key: str) -> str:
+    """A weight's name without the prefix, and without the names that TensorFlow gave layer norms."""
+    name = key.removeprefix("bert.")
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def identity_layer(layer: RealmLayer) -> None:
