@@ -3,11 +3,11 @@
     python benchmarks/exact_search.py FOLDER [--rows 13353718] [--rival-rows ROWS] [--repeats 5]
 
 Makes clustered vectors of the size and spread of layer-normalised projections (128 numbers, norm near 11; seeded) in
-FOLDER, unless an earlier run left them there, and their codes. Then times, for one question with k = 5 and k = 5000 and
-for 16 questions with k = 5: ours, and what transformers 4.37.2 does (`RealmRetriever`: an einsum over all float32
-vectors, then topk). Questions come from the same distribution. The rival's vectors take 512 bytes a row of memory;
-where there is less, `--rival-rows` lets it scan fewer, and its times are scaled up. The results must be the same:
-rows and order are compared with the scan of float16 vectors, and scores with the rival's.
+FOLDER, unless an earlier run left them there, and their codes and sketches. Then times, for one question with k = 5 and
+k = 5000 and for 16 questions with k = 5: ours, and what transformers 4.37.2 does (`RealmRetriever`: an einsum over all
+float32 vectors, then topk). Questions come from the same distribution. The rival's vectors take 512 bytes a row of
+memory; where there is less, `--rival-rows` lets it scan fewer, and its times are scaled up. The results must be the
+same: rows and order are compared with the scan of float16 vectors, and scores with the rival's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from realm.index.code_segments import CodeSegment
 from realm.index.codes import CodeStore, build_codes
 from realm.index.exact import ExactIndex
 from realm.index.segments import Segment
+from realm.index.sketches import SketchSegment, SketchStore, build_sketches
 from realm.index.vectors import VectorStore, VectorWriter
 
 DIM = 128
@@ -48,7 +50,7 @@ def centres_of(random: np.random.Generator) -> np.ndarray:
     return random.standard_normal((CLUSTERS, DIM), dtype=np.float32) * np.float32(SHARED**0.5)
 
 
-def prepared(folder: Path, rows: int) -> tuple[VectorStore, CodeStore]:
+def prepared(folder: Path, rows: int) -> tuple[VectorStore, CodeStore, SketchStore]:
     entries = folder / f"entries-{rows}.json"
     folder = folder / f"vectors-{rows}"
     if not entries.is_file():
@@ -60,13 +62,22 @@ def prepared(folder: Path, rows: int) -> tuple[VectorStore, CodeStore]:
                 writer.append(clustered(random, centres, min(PIECE_ROWS, rows - first)))
             segments = writer.publish()
         made = time.perf_counter()
-        codes = build_codes(VectorStore(folder, segments, DIM), folder)
-        print(f"vectors made in {made - start:.0f} s, codes in {time.perf_counter() - made:.0f} s")
-        lists = {"vectors": segments, "codes": codes}
+        store = VectorStore(folder, segments, DIM)
+        coded = build_codes(store, folder)
+        halfway = time.perf_counter()
+        sketched = build_sketches(store, folder)
+        seconds = [made - start, halfway - made, time.perf_counter() - halfway]
+        print("vectors made in {:.0f} s, codes in {:.0f} s, sketches in {:.0f} s".format(*seconds))
+        lists: dict[str, tuple[Any, ...]] = {
+            "vectors": segments,
+            "codes": coded,
+            "sketches": sketched,
+        }
         entries.write_text(json.dumps({name: [dataclasses.asdict(part) for part in lists[name]] for name in lists}))
     saved = json.loads(entries.read_text())
     vectors = VectorStore(folder, [Segment.from_json(entry) for entry in saved["vectors"]], DIM)
-    return vectors, CodeStore(folder, [CodeSegment.from_json(entry) for entry in saved["codes"]], DIM)
+    codes = CodeStore(folder, [CodeSegment.from_json(entry) for entry in saved["codes"]], DIM)
+    return vectors, codes, SketchStore(folder, [SketchSegment.from_json(entry) for entry in saved["sketches"]], DIM)
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
@@ -101,10 +112,10 @@ def main() -> None:
     parser.add_argument("--rival-rows", type=int)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    store, codes = prepared(arguments.folder, arguments.rows)
+    store, codes, sketches = prepared(arguments.folder, arguments.rows)
     centres = centres_of(np.random.default_rng(0))
     queries = clustered(np.random.default_rng(1), centres, 16)
-    index, plain = ExactIndex(store, codes=codes), ExactIndex(store)
+    index, plain = ExactIndex(store, codes=codes, sketches=sketches), ExactIndex(store)
     cases = [(queries[:1], 5), (queries[:1], 5000), (queries, 5)]
 
     ours = [median_seconds(lambda case=case: index.search(*case), arguments.repeats) for case in cases]

@@ -1,10 +1,15 @@
-"""How many questions a second a server answers: one client at a time, and 16 at once. Loopback only, bounded.
+"""How many questions a second a server answers, and how long each takes. Loopback only, bounded.
 
-    python benchmarks/serving.py --kb KB QUESTIONS.jsonl [--requests 320] [--clients 16]
+    python benchmarks/serving.py --kb KB QUESTIONS.jsonl [--requests 320] [--clients 16] [--load 0.5]
 
 The server runs in a process of its own, as `realm serve` starts it; nothing is cached, every request asks one question.
-Prints one JSON object: requests per second, median and 99th percentile of the latency for both, and the two ratios that
-matter: throughput of many to throughput of one, and p99 of many to the median of one.
+Three ways of asking, one JSON object with requests per second, median and 99th percentile of the latency of each:
+
+    one    a client that asks again when it has its answer
+    many   16 such clients. They always wait for all that were asked before, so their latency is at least
+           16 / throughput: p99 <= 4 x the latency of one would take 4 x the throughput of one.
+    open   questions come at random (Poisson) whether or not others have been answered, at a share of the throughput of
+           `many`. Latency is counted from when a question was due, so waiting for a free client would count too.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import signal
 import statistics
 import subprocess
@@ -21,10 +27,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 _WARM_UP = 16
+_SEED = 20200210
+_MOST_AT_ONCE = 200
 
 
 @contextmanager
@@ -62,13 +71,8 @@ def ask_all(address: str, questions: Sequence[str], clients: int, top: int) -> t
             if question is None:
                 break
             begin = time.perf_counter()
-            body = json.dumps({"question": question, "top": top})
-            connection.request("POST", "/v1/ask", body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            text = response.read()
+            failures.extend(ask_one(connection, question, top))
             seconds.append(time.perf_counter() - begin)
-            if response.status != 200:
-                failures.append(text.decode())
         connection.close()
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
@@ -77,9 +81,48 @@ def ask_all(address: str, questions: Sequence[str], clients: int, top: int) -> t
         thread.start()
     for thread in threads:
         thread.join()
+    total = time.perf_counter() - begin
+    require_all(questions, seconds, failures)
+    return total, seconds
+
+
+def ask_at_random(address: str, questions: Sequence[str], per_second: float, top: int) -> tuple[float, list[float]]:
+    """Ask every question once, at moments that know nothing of the answers; returns what `ask_all` does."""
+    moments = random.Random(_SEED)
+    own = threading.local()
+    seconds: list[float] = []
+    failures: list[str] = []
+
+    def ask(question: str, due: float) -> None:
+        if not hasattr(own, "connection"):
+            own.connection = http.client.HTTPConnection(address, timeout=120)
+        failures.extend(ask_one(own.connection, question, top))
+        seconds.append(time.perf_counter() - due)
+
+    begin = due = time.perf_counter()
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as clients:
+        for question in questions:
+            due += moments.expovariate(per_second)
+            time.sleep(max(0.0, due - time.perf_counter()))
+            clients.submit(ask, question, due)
+    total = time.perf_counter() - begin
+    require_all(questions, seconds, failures)
+    return total, seconds
+
+
+def ask_one(connection: http.client.HTTPConnection, question: str, top: int) -> list[str]:
+    """Ask a question; what went wrong, if something did."""
+    body = json.dumps({"question": question, "top": top})
+    connection.request("POST", "/v1/ask", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    text = response.read()
+    return [] if response.status == 200 else [text.decode()]
+
+
+def require_all(questions: Sequence[str], seconds: Sequence[float], failures: Sequence[str]) -> None:
+    """End if a question was not answered."""
     if failures or len(seconds) != len(questions):
         raise SystemExit(f"{len(questions) - len(seconds)} lost, {len(failures)} failed, such as: {failures[:1]}")
-    return time.perf_counter() - begin, seconds
 
 
 def figures(total: float, seconds: Sequence[float]) -> dict[str, float]:
@@ -99,6 +142,7 @@ def main() -> None:
     parser.add_argument("--kb", type=Path, required=True)
     parser.add_argument("--requests", type=int, default=320)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--load", type=float, default=0.5, help="Of `open`: share of the throughput of `many`.")
     parser.add_argument("--top", type=int, default=5)
     parser.add_argument("--log", type=Path, default=Path(os.devnull))
     options = parser.parse_args()
@@ -109,18 +153,23 @@ def main() -> None:
         ask_all(address, questions[:_WARM_UP], options.clients, options.top)
         single = ask_all(address, questions[: max(options.requests // 4, 20)], 1, options.top)
         many = ask_all(address, questions, options.clients, options.top)
+        rate = options.load * len(questions) / many[0]
+        free = ask_at_random(address, questions, rate, options.top)
         again = ask_all(address, questions[: max(options.requests // 4, 20)], 1, options.top)
     # Before and after, so that a machine that slows down does not flatter either.
     one = figures(single[0] + again[0], single[1] + again[1])
-    crowd = figures(*many)
+    crowd, at_random = figures(*many), figures(*free)
     print(
         json.dumps(
             {
                 "one": one,
                 "clients": options.clients,
                 "many": crowd,
+                "load": options.load,
+                "open": at_random,
                 "throughput_ratio": round(crowd["per_second"] / one["per_second"], 2),
                 "p99_ratio": round(crowd["p99_ms"] / one["p50_ms"], 2),
+                "open_p99_ratio": round(at_random["p99_ms"] / one["p50_ms"], 2),
             }
         )
     )

@@ -1,4 +1,4 @@
-"""`realm serve` refuses what it cannot do, in one line, before it listens."""
+"""`realm serve` and `realm mcp` refuse what they cannot do, in one line, before they listen."""
 
 from __future__ import annotations
 
@@ -34,3 +34,14 @@ def test_a_part_that_is_not_installed_is_asked_for(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     assert_one_line(realm("serve", "--kb", kb), module, "pip install 'realm-lm[serve]'")
+
+
+def test_tools_that_cannot_be_offered_are_told_in_one_line(
+    realm: Run, kb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REALM_API_KEY", raising=False)
+    for where in ([], ["--http"]):
+        assert_one_line(realm("mcp", *where, "--kb", tmp_path / "none"), "No knowledge base", "realm index")
+    assert_one_line(realm("mcp", "--http", "--kb", kb, "--host", "0.0.0.0"), "0.0.0.0", "--api-key-file")
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    assert_one_line(realm("mcp", "--kb", kb), "mcp", "pip install 'realm-lm[serve]'")

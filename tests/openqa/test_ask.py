@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import shutil
 from collections import defaultdict
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from tiny_model import write_jsonl, write_tiny_model
 
 from realm.errors import KnowledgeBaseError, ModelError, QuestionError
@@ -21,6 +23,7 @@ from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, Searching
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import PUBLISHED, write_manifest
+from realm.openqa.model import RealmForOpenQA
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.span_choice import whole_words
 from realm.records import Document
@@ -216,3 +219,42 @@ def test_whole_words_widens_to_the_borders_of_words_and_no_further(text: str, da
     if start < end:
         assert left == 0 or not (of_word(text[left - 1]) and of_word(text[left]))
         assert right == len(text) or not (of_word(text[right - 1]) and of_word(text[right]))
+
+
+@pytest.fixture
+def fine_tuned(tmp_path: Path, tiny_folder: Path) -> Path:
+    """The tiny model with an embedder of its own for questions."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "fine-tuned")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "separate_query_embedder": True}))
+    weights = load_file(folder / "model.safetensors")
+    other = load_file(write_tiny_model(tmp_path / "other", seed=1) / "model.safetensors")
+    own = {f"query_{key}": value for key, value in other.items() if key.startswith("embedder.")}
+    save_file({**weights, **own}, folder / "model.safetensors")
+    return folder
+
+
+def test_a_model_with_its_own_embedder_of_questions_searches_the_same_blocks(
+    fine_tuned: Path, shared_kb: Path, tmp_path: Path
+) -> None:
+    qa = OpenQA.load(shared_kb, str(fine_tuned))
+    other = ModelFolder.open(str(tmp_path / "other"))
+    base = qa.knowledge_base
+    for question in QUESTIONS:
+        row = other.inputs.question(other.tokenizer.ids_of(question), 130)
+        hits = base.search(other.embed([row]), 3)
+        found = qa.ask(question, top=3, searching=Searching(hybrid=False)).evidence
+        assert [e.block_id for e in found] == [b.block.id for b in base.take_blocks(hits.rows[0].tolist())]
+        np.testing.assert_allclose([e.score for e in found], hits.scores[0], rtol=1e-4)
+    plain = OpenQA.load(shared_kb)
+    row = plain.model.inputs.block([7], [8, 9], 30)
+    np.testing.assert_array_equal(qa.model.embed([row]), plain.model.embed([row]))
+
+
+def test_a_model_with_its_own_embedder_of_questions_survives_saving(fine_tuned: Path, tmp_path: Path) -> None:
+    loaded = RealmForOpenQA.from_pretrained(fine_tuned)
+    loaded.save_pretrained(tmp_path / "again")
+    again = RealmForOpenQA.from_pretrained(tmp_path / "again")
+    for key, value in loaded.question_embedder.state_dict().items():
+        assert torch.equal(again.question_embedder.state_dict()[key], value), key
+    assert not torch.equal(again.question_embedder.cls.dense.weight, again.embedder.cls.dense.weight)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from realm.serving.runner import Server, listen, server_of
+from realm.serving.app import create_app
+from realm.serving.runner import MakeApp, Server, listen, server_of
 from realm.serving.service import Service
 from realm.serving.settings import Settings
 
@@ -20,12 +21,14 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 
 @contextmanager
-def serving(service: Service) -> Iterator[tuple[str, Server]]:
+def serving(
+    service: Service, make_app: MakeApp = create_app, api_key: str | None = None
+) -> Iterator[tuple[str, Server]]:
     """A server in a thread, with its URL."""
-    settings = Settings(port=0)
+    settings = Settings(port=0, api_key=api_key)
     listener, url = listen(settings)
     started = threading.Event()
-    server = server_of(service, settings, started.set)
+    server = server_of(service, settings, started.set, make_app)
     thread = threading.Thread(target=server.run, args=([listener],))
     with listener, service:
         thread.start()
@@ -39,10 +42,12 @@ def serving(service: Service) -> Iterator[tuple[str, Server]]:
 
 
 @contextmanager
-def realm_serve(log: Path, *arguments: object, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`realm serve` in a process of its own, with the address that it prints."""
+def realm_server(
+    log: Path, command: str, *arguments: object, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A command that serves HTTP in a process of its own, with the address that it prints."""
     variables = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", **environment}
-    line = [sys.executable, "-m", "realm", "serve", "--port", "0", *map(str, arguments)]
+    line = [sys.executable, "-m", "realm", command, "--port", "0", *map(str, arguments)]
     with (
         log.open("w", encoding="utf-8") as errors,
         subprocess.Popen(line, stdout=subprocess.PIPE, stderr=errors, env=variables, text=True) as process,

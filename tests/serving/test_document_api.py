@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,13 @@ import pytest
 from asking import KEY, app_of, assert_problem, send
 from fastapi import FastAPI
 from tiny_model import stories
-from waiting import eventually
+from waiting import QUICK, eventually
 
 from realm.openqa.write_lock import take_lock
+from realm.records import Document
+from realm.serving.documents import FoundDocument
 from realm.serving.service import Service
+from realm.serving.shapes import document_shape
 
 NEW = {"id": "a/b c/ü", "title": "T", "text": "The <b>king</b> found gold.", "metadata": {"year": "1990"}}
 
@@ -22,6 +27,15 @@ NEW = {"id": "a/b c/ü", "title": "T", "text": "The <b>king</b> found gold.", "m
 def app(writable: Service) -> FastAPI:
     """The app around a service whose documents may be changed."""
     return app_of(writable)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory, made_once: Path) -> Iterator[FastAPI]:
+    """The app around a service that may change documents, and is never asked to in a way that it can."""
+    kb = Path(shutil.copytree(made_once, tmp_path_factory.mktemp("untouched") / "kb"))
+    with Service(kb, limits=QUICK, is_writable=True) as service:
+        yield app_of(service)
+    assert json.loads((kb / "kb.json").read_text("utf-8"))["version"] == 1
 
 
 def put(app: FastAPI, *documents: dict[str, Any]) -> Any:
@@ -45,6 +59,18 @@ def test_a_document_is_put_read_asked_and_deleted(app: FastAPI) -> None:
     assert_problem(send(app, "DELETE", "/v1/documents/a/b c/ü"), "not_found")
 
 
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("/srv/secret/a.jsonl:7", "a.jsonl:7"), ("a.txt", "a.txt"), ("", ""), ("../b/c.md", "c.md"),
+        ("https://example.org/a", "https://example.org/a"), ("file:///srv/secret/a", "a"), ("a letter", "a letter"),
+    ],
+)  # fmt: skip
+def test_where_a_document_came_from_is_shown_without_folders_of_the_server(source: str, shown: str) -> None:
+    found = FoundDocument(Document("d", "", "text", source), 1)
+    assert document_shape(found).source == shown
+
+
 def test_the_list_has_every_document_once(app: FastAPI) -> None:
     first = send(app, "GET", "/v1/documents", params={"limit": 5}).json()
     second = send(app, "GET", "/v1/documents", params={"limit": 5, "start": first["next_start"]}).json()
@@ -60,14 +86,14 @@ def test_the_list_has_every_document_once(app: FastAPI) -> None:
         "/v1/documents/%ff", "/v1/documents/' OR '1'='1", "/v1/documents/kb.json",
     ],
 )  # fmt: skip
-def test_an_id_that_is_a_path_or_a_condition_is_only_an_id(app: FastAPI, path: str) -> None:
-    assert_problem(send(app, "GET", path), "not_found")
-    assert_problem(send(app, "DELETE", path), "not_found")
+def test_an_id_that_is_a_path_or_a_condition_is_only_an_id(untouched: FastAPI, path: str) -> None:
+    assert_problem(send(untouched, "GET", path), "not_found")
+    assert_problem(send(untouched, "DELETE", path), "not_found")
 
 
 @pytest.mark.parametrize("query", ["start=-1", "limit=0", "limit=1001", "start=x", "start=99999999999999999999"])
-def test_a_page_that_cannot_be_is_refused(app: FastAPI, query: str) -> None:
-    assert_problem(send(app, "GET", f"/v1/documents?{query}"), "invalid", query.partition("=")[0])
+def test_a_page_that_cannot_be_is_refused(untouched: FastAPI, query: str) -> None:
+    assert_problem(send(untouched, "GET", f"/v1/documents?{query}"), "invalid", query.partition("=")[0])
 
 
 @pytest.mark.parametrize(
@@ -81,20 +107,21 @@ def test_a_page_that_cannot_be_is_refused(app: FastAPI, query: str) -> None:
     ids=range(12),
 )  # fmt: skip
 def test_documents_that_are_none_are_refused_and_nothing_is_written(
-    app: FastAPI, kb: Path, documents: list[dict[str, Any]]
+    untouched: FastAPI, documents: list[dict[str, Any]]
 ) -> None:
-    assert_problem(put(app, *documents), "invalid")
-    assert json.loads((kb / "kb.json").read_text("utf-8"))["version"] == 1
+    assert_problem(put(untouched, *documents), "invalid")
+    assert send(untouched, "GET", "/v1/documents").json()["version"] == 1
 
 
-def test_a_body_of_documents_may_be_longer_but_not_for_ever(app: FastAPI) -> None:
-    assert_problem(put(app, {"id": "x", "text": "y" * 9_000_000}), "too_large")
+def test_a_body_of_documents_may_be_longer_but_not_for_ever(untouched: FastAPI) -> None:
+    assert_problem(put(untouched, {"id": "x", "text": "y" * 9_000_000}), "too_large")
 
 
 def test_another_writer_is_409_with_retry_after(app: FastAPI, kb: Path) -> None:
     with take_lock(kb):
         response = put(app, NEW)
     assert_problem(response, "busy")
+    assert str(kb) not in response.text
     assert int(response.headers["retry-after"]) >= 1
     assert put(app, NEW).status_code == 200
 
@@ -106,6 +133,7 @@ def test_the_state_is_told(app: FastAPI, writable: Service) -> None:
     info = send(app, "GET", "/v1/info").json()
     assert (info["version"], info["documents"], info["is_writable"], info["is_behind"]) == (1, 8, True, False)
     assert "/" not in info["model"]
+    assert (info["is_calibrated"], info["min_confidence"]) == (False, None)
     metrics = send(app, "GET", "/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
     assert "realm_knowledge_base_version 1.0" in metrics.text
@@ -118,18 +146,18 @@ def test_a_server_is_not_ready_before_its_first_answer(kb: Path) -> None:
     assert_problem(send(app_of(Service(kb)), "GET", "/readyz"), "not_ready")
 
 
-def test_the_page_about_the_api_needs_nothing_from_elsewhere(app: FastAPI) -> None:
-    page = send(app, "GET", "/docs")
+def test_the_page_about_the_api_needs_nothing_from_elsewhere(untouched: FastAPI) -> None:
+    page = send(untouched, "GET", "/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "http" not in page.text
     for address in ("/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/begin.js"):
         assert address in page.text
-        assert send(app, "GET", address).status_code == 200
-        assert send(app, "HEAD", address).content == b""
+        assert send(untouched, "GET", address).status_code == 200
+        assert send(untouched, "HEAD", address).content == b""
 
 
-def test_openapi_says_which_problems_there_are_and_their_one_shape(writable: Service) -> None:
-    schema = send(app_of(writable, api_key=KEY), "GET", "/openapi.json").json()
+def test_openapi_says_which_problems_there_are_and_their_one_shape(shared: Service) -> None:
+    schema = send(app_of(shared, api_key=KEY), "GET", "/openapi.json").json()
     assert set(schema["paths"]) == {
         "/v1/ask", "/v1/search", "/v1/documents", "/v1/documents/{document_id}", "/v1/info", "/healthz", "/readyz",
         "/metrics",

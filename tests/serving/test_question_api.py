@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,16 @@ def test_events_bring_the_evidence_before_the_answer(app: FastAPI, asked_by: str
         assert (early["question"], answer["answer"]) == (expected["question"], expected["answer"])
 
 
+def test_evidence_is_found_once_for_events_and_answer(app: FastAPI, shared: Service) -> None:
+    qa, found = shared.library.current, []
+    with pytest.MonkeyPatch.context() as patch:
+        find = qa.find
+        patch.setattr(qa, "find", lambda questions, *rest: found.append(list(questions)) or find(questions, *rest))
+        events = events_in(send(app, "POST", "/v1/ask", json={"question": QUESTION, "stream": True}).text)
+    assert [name for name, _ in events] == ["evidence", "answer"]
+    assert found == [[QUESTION]]
+
+
 def test_events_that_cannot_begin_have_a_proper_status(app: FastAPI) -> None:
     for question in (" ", "word " * 300):
         assert_problem(send(app, "POST", "/v1/ask", json={"question": question, "stream": True}), "bad_question")
@@ -90,13 +101,13 @@ def test_events_that_cannot_begin_have_a_proper_status(app: FastAPI) -> None:
 def test_what_is_over_in_the_middle_of_events_is_told_as_an_event(made_once: Path) -> None:
     with Service(made_once, limits=replace(QUICK, timeout_seconds=0.3)) as service:
         service.library.current.ask("who?")
-        read = service.library.current.ask_many
+        read = service.library.current.read
 
         def slowly(*arguments: Any, **options: Any) -> Any:
             time.sleep(1)
             return read(*arguments, **options)
 
-        service.library.current.ask_many = slowly  # type: ignore[method-assign]
+        service.library.current.read = slowly  # type: ignore[method-assign]
         events = events_in(send(app_of(service), "POST", "/v1/ask", json={"question": "who?", "stream": True}).text)
     assert [name for name, _ in events] == ["evidence", "error"]
     assert events[-1][1]["error"]["code"] == "timeout"
@@ -173,9 +184,14 @@ def test_a_full_queue_is_429_with_retry_after(made_once: Path) -> None:
         app = app_of(service)
 
         async def crowd(client: httpx.AsyncClient) -> list[httpx.Response]:
-            service._batcher.call(lambda: time.sleep(0.5))
-            await asyncio.sleep(0.1)
-            return await asyncio.gather(*(client.post("/v1/ask", json={"question": "who?"}) for _ in range(6)))
+            begun, free = threading.Event(), threading.Event()
+            service._batcher.call(lambda: (begun.set(), free.wait(60)))
+            assert begun.wait(20)
+            asked = [asyncio.ensure_future(client.post("/v1/ask", json={"question": "who?"})) for _ in range(6)]
+            while sum(one.done() for one in asked) < 4:
+                await asyncio.sleep(0.01)
+            free.set()
+            return await asyncio.gather(*asked)
 
         responses = with_client(app, crowd)
     assert [response.status_code for response in responses].count(200) == 2
@@ -190,7 +206,7 @@ def test_a_question_that_takes_too_long_is_504(made_once: Path) -> None:
         app = app_of(service)
         eventually(lambda: service.library.is_ready)
         for is_stream in (False, True):
-            service._batcher.call(lambda: time.sleep(2))
+            service._batcher.call(lambda: time.sleep(0.5))
             body = {"question": "who?", "stream": is_stream}
             assert_problem(send(app, "POST", "/v1/ask", json=body), "timeout")
 

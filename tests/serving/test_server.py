@@ -9,19 +9,21 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 import pytest
 from asking import KEY
-from running import all_of, connect, realm_serve, serving
+from running import all_of, connect, realm_server, serving
 from tiny_model import stories, write_jsonl
 from waiting import QUICK, eventually, figure
 
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.model_folder import ModelFolder
 from realm.serving.limits import Limits
+from realm.serving.runner import Server
 from realm.serving.service import Service
 
 ASK = json.dumps({"question": "who found the gold in rome?", "top": 2}).encode()
@@ -102,7 +104,7 @@ def test_no_question_fails_while_versions_change(kb: Path, model: ModelFolder, t
 @pytest.mark.slow
 def test_every_request_accepted_before_sigterm_is_answered(kb: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with realm_serve(log, "--kb", kb) as (url, process):
+    with realm_server(log, "serve", "--kb", kb) as (url, process):
         assert httpx.get(f"{url}/healthz").status_code == 200
         clients, threads, _ = crowd(url, 8)
         told = time.monotonic()
@@ -129,45 +131,51 @@ def drop_by_drop(connection: socket.socket) -> None:
         time.sleep(0.02)
 
 
-def test_a_connection_that_says_nothing_is_told_and_closed(made_once: Path) -> None:
-    with serving(Service(made_once, limits=IMPATIENT)) as (url, _):
-        for begun in (b"", b"GET /healthz HT", HEAD):
-            connection = connect(url)
-            connection.sendall(begun)
-            assert b"408 Request Timeout" in all_of(connection)
-            connection.close()
-        # Drop by drop is no better.
-        connection = connect(url)
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            drop_by_drop(connection)
-        connection.close()
-        # Nor is it after a first request that was in order.
-        connection = connect(url)
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        time.sleep(0.05)
-        connection.sendall(b"GET /he")
-        assert all_of(connection).count(b"HTTP/1.1") == 2
-        connection.close()
+@pytest.fixture(scope="module")
+def impatient(made_once: Path) -> Iterator[tuple[str, Server]]:
+    """A server that waits for nobody, with its URL."""
+    with serving(Service(made_once, limits=IMPATIENT)) as found:
+        yield found
 
 
-def test_a_body_that_does_not_come_is_told_and_the_connection_closed(made_once: Path) -> None:
-    with serving(Service(made_once, limits=IMPATIENT)) as (url, _):
+def test_a_connection_that_says_nothing_is_told_and_closed(impatient: tuple[str, Server]) -> None:
+    url, _ = impatient
+    for begun in (b"", b"GET /healthz HT", HEAD):
         connection = connect(url)
-        connection.sendall(HEAD + b"content-length: 100\r\n\r\n{")
-        received = all_of(connection)
+        connection.sendall(begun)
+        assert b"408 Request Timeout" in all_of(connection)
         connection.close()
+    # Drop by drop is no better.
+    connection = connect(url)
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        drop_by_drop(connection)
+    connection.close()
+    # Nor is it after a first request that was in order.
+    connection = connect(url)
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    time.sleep(0.05)
+    connection.sendall(b"GET /he")
+    assert all_of(connection).count(b"HTTP/1.1") == 2
+    connection.close()
+
+
+def test_a_body_that_does_not_come_is_told_and_the_connection_closed(impatient: tuple[str, Server]) -> None:
+    connection = connect(impatient[0])
+    connection.sendall(HEAD + b"content-length: 100\r\n\r\n{")
+    received = all_of(connection)
+    connection.close()
     assert b" 408 " in received.split(b"\r\n")[0]
     assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_slow"
 
 
-def test_a_client_that_takes_nothing_holds_up_nobody(made_once: Path) -> None:
-    with serving(Service(made_once, limits=IMPATIENT)) as (url, server):
-        connection = connect(url)
-        request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n"
-        connection.sendall(request * 20)  # more than the buffers of both sides
-        eventually(lambda: not server.server_state.connections)
-        assert httpx.get(f"{url}/healthz").status_code == 200
-        connection.close()
+def test_a_client_that_takes_nothing_holds_up_nobody(impatient: tuple[str, Server]) -> None:
+    url, server = impatient
+    connection = connect(url)
+    request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    connection.sendall(request * 20)  # more than the buffers of both sides
+    eventually(lambda: not server.server_state.connections)
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -183,13 +191,13 @@ def test_a_client_that_takes_nothing_holds_up_nobody(made_once: Path) -> None:
     ],
     ids=range(7),
 )
-def test_what_is_no_http_is_told_in_the_same_shape(made_once: Path, sent: bytes) -> None:
-    with serving(Service(made_once, limits=IMPATIENT)) as (url, _):
-        connection = connect(url)
-        connection.sendall(sent)
-        received = all_of(connection)
-        connection.close()
-        assert httpx.get(f"{url}/healthz").status_code == 200
+def test_what_is_no_http_is_told_in_the_same_shape(impatient: tuple[str, Server], sent: bytes) -> None:
+    url, _ = impatient
+    connection = connect(url)
+    connection.sendall(sent)
+    received = all_of(connection)
+    connection.close()
+    assert httpx.get(f"{url}/healthz").status_code == 200
     head, _, body = received.partition(b"\r\n\r\n")
     assert b" 400 " in head or b" 408 " in head
     assert json.loads(body)["error"]["code"] in ("malformed", "too_slow")
@@ -227,7 +235,7 @@ def test_a_server_that_was_told_to_stop_still_answers_for_a_moment_and_closes_co
 
 @pytest.mark.slow
 def test_realm_serve_asks_for_its_key(kb: Path, tmp_path: Path) -> None:
-    with realm_serve(tmp_path / "log", "--kb", kb, "--writable", REALM_API_KEY=KEY) as (url, process):
+    with realm_server(tmp_path / "log", "serve", "--kb", kb, "--writable", REALM_API_KEY=KEY) as (url, process):
         assert httpx.get(f"{url}/healthz").status_code == 200
         assert httpx.get(f"{url}/v1/info").status_code == 401
         info = httpx.get(f"{url}/v1/info", headers={"authorization": f"Bearer {KEY}"})

@@ -14,7 +14,7 @@ import pytest
 from tiny_model import stories, write_jsonl
 from waiting import QUICK, eventually, figure
 
-from realm.errors import KnowledgeBaseError, QuestionError, UsageError
+from realm.errors import BusyError, KnowledgeBaseError, QuestionError, UsageError
 from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.compaction import compact
 from realm.openqa.indexing import index_sources, remove_documents
@@ -22,7 +22,7 @@ from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.write_lock import take_lock
 from realm.records import Answer, Document, Evidence
-from realm.serving.failures import BusyError, NotFoundError, ReadOnlyError, TimedOutError, UnavailableError
+from realm.serving.failures import NotFoundError, ReadOnlyError, TimedOutError, UnavailableError
 from realm.serving.questions import Answered
 from realm.serving.service import Service
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from realm.cli.options import HybridOption, JsonOption, KbOption, WeightOption, WhereOption
+from realm.cli.options import HybridOption, JsonOption, KbOption, ModelOption, WeightOption, WhereOption
 from realm.cli.output import answer_as_json, print_answer, print_json, stderr
 
 
@@ -20,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
 def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     kb: KbOption = Path("kb"),
+    model: ModelOption = None,
     top: Annotated[int, typer.Option(min=1, help="How many passages to read and show.")] = 5,
     min_confidence: Annotated[
         float | None,
@@ -34,7 +35,7 @@ def ask(
     from realm.openqa.ask import OpenQA, Searching
 
     searching = Searching(where, hybrid, weight)
-    answer = OpenQA.load(kb).ask(question, top=top, min_confidence=min_confidence, searching=searching)
+    answer = OpenQA.load(kb, model).ask(question, top=top, min_confidence=min_confidence, searching=searching)
     if json:
         print_json(answer_as_json(answer))
         return

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from realm.cli.options import JsonOption, KbOption
+from realm.cli.options import JsonOption, KbOption, ModelOption
 from realm.cli.output import print_json, progress_bar, stdout
 
 
@@ -22,6 +22,7 @@ def calibrate(
     questions: Annotated[Path, typer.Argument(help="Questions with answers nobody trained on; formats as evaluate.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for calibration.json: the model's own.")],
     kb: KbOption = Path("kb"),
+    model: ModelOption = None,
     top: Annotated[int, typer.Option(min=1, help="How many passages to read.")] = 5,
     sample: Annotated[int | None, typer.Option(min=1, help="Ask only so many, drawn at random.")] = None,
     json: JsonOption = False,
@@ -40,7 +41,7 @@ def calibrate(
     references = list(read_reference_questions(questions))
     if sample is not None and sample < len(references):
         references = random.Random(0).sample(references, sample)
-    qa = OpenQA.load(kb)
+    qa = OpenQA.load(kb, model)
     measured: dict[str, Any] = {
         "questions": questions.name, "questions_sha256": sha256_of_file(questions), "asked": len(references),
         "top": top, "blocks": qa.knowledge_base.live_blocks,

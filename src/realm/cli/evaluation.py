@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from realm.cli.options import HybridOption, JsonOption, KbOption, WeightOption, WhereOption
+from realm.cli.options import HybridOption, JsonOption, KbOption, ModelOption, WeightOption, WhereOption
 from realm.cli.output import print_json, progress_bar, stderr, stdout
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def evaluate(
     questions: Annotated[Path, typer.Argument(help="JSON lines, SQuAD JSON, NQ-open, or DPR's csv and tsv.")],
     out: OutOption,
     kb: KbOption = Path("kb"),
+    model: ModelOption = None,
     top: Annotated[int, typer.Option(min=1, help="How many passages to read.")] = 5,
     retrieve: Annotated[int, typer.Option(min=1, help="How many passages to measure recall on.")] = 100,
     min_confidence: Annotated[float, typer.Option(min=0.0, max=1.0, help="Below it: no answer.")] = 0.0,
@@ -64,7 +65,7 @@ def evaluate(
     from realm.openqa.ask import OpenQA, Searching
 
     asked = _read(questions, sample, regex)
-    qa, searching = OpenQA.load(kb), Searching(where, hybrid, weight)
+    qa, searching = OpenQA.load(kb, model), Searching(where, hybrid, weight)
     settings = {
         "questions": questions.name,
         "questions_sha256": sha256_of_file(questions),
@@ -164,14 +165,14 @@ def _read(path: Path, sample: int | None, regex: bool) -> list[ReferenceQuestion
 
 
 def _identity(qa: OpenQA) -> dict[str, Any]:
-    """What says which system answers; the model's digest leaves the reader out."""
+    """What says which system answers; the model's digest leaves out the reader and the questions' own embedder."""
     from realm.artifacts import sha256_of_file
 
     manifest = qa.knowledge_base.manifest
     return {
         "kb_version": manifest.version,
         "kb_blocks": qa.knowledge_base.live_blocks,
-        "model": manifest.model.name,
+        "model": qa.model.name,
         "model_digest": manifest.model.digest,
         "weights_sha256": sha256_of_file(qa.model.folder / "model.safetensors"),
     }

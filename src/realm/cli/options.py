@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 KbOption = Annotated[Path, typer.Option("--kb", help="Folder of the knowledge base.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Model folder with the same embedder of blocks; default: the one it was made with."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object and nothing else.")]
 WhereOption = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""`realm serve`: a knowledge base over HTTP."""
+"""`realm serve` and `realm mcp`: a knowledge base over HTTP, and as tools of a language model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ from realm.cli.options import KbOption
 def add_to(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(serve)
+    app.command()(mcp)
+
+
+HostOption = Annotated[str, typer.Option(help="Address to listen at; others can reach it only with a key.")]
+KeyOption = Annotated[
+    Path | None, typer.Option(help="File with the key that everybody must send; or set REALM_API_KEY.")
+]
+_HTTP = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 
 
 def serve(
     kb: KbOption = Path("kb"),
-    host: Annotated[str, typer.Option(help="Address to listen at; others can reach it only with a key.")] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
     writable: Annotated[bool, typer.Option("--writable", help="Let documents be added and removed.")] = False,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help="File with the key that everybody must send; or set REALM_API_KEY.")
-    ] = None,
+    api_key_file: KeyOption = None,
     max_queue: Annotated[int, typer.Option(min=1, help="Most questions that wait; beyond it they are refused.")] = 256,
     timeout_seconds: Annotated[float, typer.Option(min=0.1, help="Most time for an answer.")] = 30.0,
     allow_origin: Annotated[
@@ -36,7 +42,7 @@ def serve(
     """
     from realm.extras import require
 
-    for module in ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline"):
+    for module in _HTTP:
         require(module, "serve")
     from realm.serving.limits import Limits
     from realm.serving.runner import run_server
@@ -48,3 +54,34 @@ def serve(
     limits = Limits(max_queue=max_queue, timeout_seconds=timeout_seconds)
     service = Service(kb, limits=limits, is_writable=writable)
     run_server(service, settings, announce=lambda url: print(url, flush=True))
+
+
+def mcp(
+    kb: KbOption = Path("kb"),
+    http: Annotated[bool, typer.Option("--http", help="Over HTTP instead of standard input and output.")] = False,
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8001,
+    api_key_file: KeyOption = None,
+    timeout_seconds: Annotated[float, typer.Option(min=0.1, help="Most time for an answer.")] = 30.0,
+) -> None:
+    """Offer the tools ask, search and get_document to a language model (Model Context Protocol).
+
+    Over standard input and output, for programs that start it themselves; or with --http at the address it prints.
+    """
+    from realm.extras import require
+
+    for module in (*_HTTP, "mcp"):
+        require(module, "serve")
+    from realm.serving.limits import Limits
+    from realm.serving.mcp_transport import MCP_PATH, create_mcp_app, run_stdio
+    from realm.serving.runner import run_server
+    from realm.serving.service import Service
+    from realm.serving.settings import Settings, read_api_key
+
+    limits = Limits(timeout_seconds=timeout_seconds)
+    if not http:
+        run_stdio(Service(kb, limits=limits))
+        return
+    settings = Settings(host, port, read_api_key(api_key_file, os.environ.get("REALM_API_KEY")))
+    service = Service(kb, limits=limits)
+    run_server(service, settings, announce=lambda url: print(f"{url}{MCP_PATH}", flush=True), make_app=create_mcp_app)

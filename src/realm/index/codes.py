@@ -200,12 +200,13 @@ class CodeStore:
             for segment in segments
         ]
 
-    def chunks(self, max_rows: int) -> Iterator[CodeChunk]:
-        """All codes in order, up to `max_rows` rows at a time."""
+    def chunks(self, max_rows: int, first_row: int = 0, end: int | None = None) -> Iterator[CodeChunk]:
+        """Codes of the rows from `first_row` to `end`, in order, up to `max_rows` rows at a time."""
         first = 0
         for segment, (codes, scales) in zip(self.segments, self._maps, strict=True):
-            for start in range(0, segment.rows, max_rows):
-                part = slice(start, start + max_rows)
+            stop = segment.rows if end is None else min(segment.rows, end - first)
+            for start in range(max(0, first_row - first), stop, max_rows):
+                part = slice(start, min(start + max_rows, stop))
                 yield CodeChunk(first + start, codes[part], scales[part], segment)
             first += segment.rows
 

@@ -13,21 +13,28 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 
 from realm.errors import KnowledgeBaseError
+from realm.index.code_scans import scan_codes
 from realm.index.code_segments import REBUILD
 from realm.index.codes import CodeStore
 from realm.index.protocol import Hits
-from realm.index.quantising import width_of
-from realm.index.scans import Queries, Tile, codes_can_be_scanned, scan_codes, scan_vectors
+from realm.index.scans import Queries, Tile, scan_vectors
 from realm.index.shortlist import Shortlist
+from realm.index.sketch_scan import BoundedTile, scan_sketches, sketches_can_be_scanned
+from realm.index.sketches import SketchStore
 from realm.index.vectors import VectorStore
 
 _LARGEST_HALF = 65504.0
 _MAX_QUERIES = 64
-# From this many on, a product of float32 matrices is faster than one with codes.
-_MAX_CODE_QUERIES = 16
 # If a scan of codes leaves more than this part of a large tile, the rest is scanned by vectors.
 _USELESS = 0.25
 _MIN_USELESS_ROWS = 1 << 12
+# Sketches name so many rows of a tile; where the best may be others too, codes decide. After so many such tiles, or
+# for more rows than this, or if many rows must not be returned, codes are faster from the beginning.
+_FOUND = 128
+_FOUND_PER_K = 8
+_MAX_SKETCH_K = 256
+_MIN_LIVE = 0.5
+_MAX_UNDECIDED_TILES = 4
 # One of so many rows: that few are scored without a scan.
 _FEW = 64
 
@@ -40,6 +47,7 @@ class ExactIndex:
         store: VectorStore,
         tombstones: Int64[np.ndarray, " row"] | None = None,
         codes: CodeStore | None = None,
+        sketches: SketchStore | None = None,
         *,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -48,20 +56,28 @@ class ExactIndex:
         Args:
             store: The vectors.
             tombstones: Rows that are gone.
-            codes: Codes of the same vectors; makes searching for a few queries several times as fast.
-            device: Where vectors are multiplied. Codes are used on the CPU only.
+            codes: Codes of the same vectors; make searching several times as fast.
+            sketches: Sketches of the first of them; make searching for a few rows faster still.
+            device: Where vectors are multiplied. Codes and sketches are used on the CPU only.
 
         Raises:
-            KnowledgeBaseError: The codes are not of as many rows, or of as many numbers, as the vectors.
+            KnowledgeBaseError: The codes are not of as many rows, or of as many numbers, as the vectors; or
+                sketches are of more rows, or of other numbers.
         """
         if codes is not None and (codes.rows, codes.dim) != (store.rows, store.dim):
             raise KnowledgeBaseError(
                 f"there are codes of {codes.rows:,} x {codes.dim} numbers, and vectors of {store.rows:,} x "
                 f"{store.dim}. {REBUILD}"
             )
+        if sketches is not None and (sketches.rows > store.rows or sketches.dim != store.dim):
+            raise KnowledgeBaseError(
+                f"there are sketches of {sketches.rows:,} x {sketches.dim} numbers, and vectors of {store.rows:,} x "
+                f"{store.dim}. {REBUILD}"
+            )
         self._store = store
         self._device = torch.device(device)
         self._codes = codes if self._device.type == "cpu" else None
+        self._sketches = sketches if self._device.type == "cpu" else None
         gone = np.empty(0, dtype=np.int64) if tombstones is None else np.unique(tombstones)
         gone = gone[(gone >= 0) & (gone < store.rows)]
         self._live: Bool[np.ndarray, " row"] | None = None
@@ -91,15 +107,17 @@ class ExactIndex:
                 for shortlist in shortlists:
                     shortlist.add_rows(np.flatnonzero(live))
             else:
-                self._scan(group, shortlists, live)
+                self._scan(group, shortlists, k, live)
             for place, shortlist in enumerate(shortlists, start):
                 hits.scores[place], hits.rows[place] = shortlist.best()
         return hits
 
-    def _scan(self, queries: Queries, shortlists: list[Shortlist], live: Bool[np.ndarray, " row"] | None) -> None:
-        next_row = 0
-        if self._codes is not None and self._multiplies_codes(len(shortlists)):
-            for tile in scan_codes(self._codes, queries):
+    def _scan(
+        self, queries: Queries, shortlists: list[Shortlist], k: int, live: Bool[np.ndarray, " row"] | None
+    ) -> None:
+        next_row = self._scan_sketches(queries, shortlists, k, live)
+        if self._codes is not None:
+            for tile in scan_codes(self._codes, queries, next_row):
                 undecided = _add(tile, shortlists, live)
                 next_row = tile.first + tile.products.shape[1]
                 if undecided > _USELESS * tile.products.numel() and tile.products.shape[1] > _MIN_USELESS_ROWS:
@@ -109,8 +127,39 @@ class ExactIndex:
             for tile in scan_vectors(self._store, queries, self._device, next_row):
                 _add(tile, shortlists, live)
 
-    def _multiplies_codes(self, queries: int) -> bool:
-        return queries <= _MAX_CODE_QUERIES and codes_can_be_scanned(width_of(self._store.dim), queries)
+    def _scan_sketches(
+        self, queries: Queries, shortlists: list[Shortlist], k: int, live: Bool[np.ndarray, " row"] | None
+    ) -> int:
+        """Look at rows by their sketches, as long as these decide; return the first row that was not looked at."""
+        codes, sketches = self._codes, self._sketches
+        if codes is None or sketches is None or not sketches.rows or k > _MAX_SKETCH_K:
+            return 0
+        if not sketches_can_be_scanned():
+            return 0
+        if live is not None and np.count_nonzero(live) < _MIN_LIVE * len(live):
+            return 0
+        end, undecided = 0, 0
+        for tile in scan_sketches(sketches, queries, _FOUND_PER_K * k + _FOUND):
+            end = tile.end
+            left = [
+                place for place, shortlist in enumerate(shortlists) if not _add_bounded(tile, place, shortlist, live)
+            ]
+            if left:
+                group = queries.of_places(left)
+                for closer in scan_codes(codes, group, tile.first, tile.end):
+                    _add(closer, [shortlists[place] for place in left], live)
+                undecided += len(left)
+                if undecided > _MAX_UNDECIDED_TILES * len(shortlists):
+                    break
+        return end
+
+
+def _add_bounded(tile: BoundedTile, place: int, shortlist: Shortlist, live: Bool[np.ndarray, " row"] | None) -> bool:
+    rows, upper = tile.rows[place], tile.upper[place]
+    if live is not None:
+        alive = live[rows]
+        rows, upper = rows[alive], upper[alive]
+    return shortlist.add_bounded(rows, upper, float(tile.others[place]))
 
 
 def _add(tile: Tile, shortlists: list[Shortlist], live: Bool[np.ndarray, " row"] | None) -> int:
@@ -118,8 +167,8 @@ def _add(tile: Tile, shortlists: list[Shortlist], live: Bool[np.ndarray, " row"]
     if live is not None:
         alive = torch.from_numpy(live[tile.first : tile.first + tile.products.shape[1]])
         tile.products.masked_fill_(~alive.to(tile.products.device), -torch.inf)
-    errors = tile.largest_errors
-    return sum(shortlist.add(tile, float(error)) for shortlist, error in zip(shortlists, errors, strict=True))
+    errors = tile.largest_errors.tolist()
+    return sum(shortlist.add(tile, errors[place], place) for place, shortlist in enumerate(shortlists))
 
 
 def checked(

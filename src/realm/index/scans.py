@@ -1,19 +1,14 @@
-"""One pass over all rows, giving for every row an approximate inner product with each query, and a bound on how far
-that is from the score.
+"""What a scan gives: for every row an approximate inner product with each query, and a bound on how far that is from
+the score. And the plainest of scans, that of all vectors.
 
-    codes ──int8 kernel──> bfloat16 products          vectors ──float32 product, on any device──> products
+    vectors ──float32 product, on any device──> products
 
 The score is what `score` gives: float32 multiplications and additions in a fixed order, one operation at a time, so
 that IEEE 754 fixes every bit of it whatever the batch, the chunk, the threads or the machine. A product of matrices
 is faster but promises no order of summing; here it only narrows the rows down, and its error is bounded like that
-of the codes. With n numbers a row and u = 2^-24, for any order of summing,
+of codes (see `code_scans`). With n numbers a row and u = 2^-24, for any order of summing,
 
     |fl(q x) - q x| <= n u (1 + n u) sum |q_i x_i|
-
-For codes, x = s c + e and q = p + d with p in bfloat16, so that products p_i s c_i are exact in float32 (8 + 8 + 7
-bits), and by Cauchy and Schwarz, with `residual` and `length` from `CodeSegment`,
-
-    |q x - p s c| <= s (|q| residual + |d| length)
 
 Queries come scaled by a power of two so that their largest number lies in [1/2, 1), as bounds that hold without
 overflow. Knows vectors and rows only.
@@ -21,7 +16,6 @@ overflow. Knows vectors and rows only.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,23 +23,18 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64, UInt16
 
-from realm.index.codes import CodeStore
-from realm.index.quantising import widened, width_of
+from realm.index.quantising import widened
 from realm.index.vectors import VectorStore
 
 # Twice u: covers the second-order terms and the operations around the sum.
-_UNIT = 2.0**-23
+UNIT = 2.0**-23
 # What a matrix product loses if the process or the device is set to round its factors first: queries to TF32 (half
 # precision fits into it), or both to bfloat16.
 _TF32_REDUCED = 2.0**-10
 _BFLOAT16_REDUCED = 2.0**-6
-_BFLOAT16_UNIT = 2.0**-8
 # Numbers below the normal ones may be rounded to zero: each by less than this.
-_SMALLEST = 2.0**-124
+SMALLEST = 2.0**-124
 
-_CODE_ROWS = 1 << 18
-_CODE_GROUP = 4
-_MIN_CODE_ROWS = 1 << 14
 _TILE_NUMBERS = 1 << 20
 _DEVICE_TILE_NUMBERS = 1 << 27
 _MIN_TILE_ROWS = 1 << 12
@@ -67,7 +56,9 @@ class Tile:
         weights: One number for each query.
         absolute: What is to be added to the error of each query.
         relative: Rounding of the products to their type.
-        rows: The vectors, if they are at hand; good until the next tile is asked for.
+        rows: The vectors, if they are at hand.
+
+    All is good until the next tile is asked for.
     """
 
     first: int
@@ -111,6 +102,10 @@ class Queries:
         scaled = np.ldexp(raw.astype(np.float64), -powers[:, None]).astype(np.float32)
         return cls(raw, scaled, -powers.astype(np.float64))
 
+    def of_places(self, places: list[int]) -> Queries:
+        """Some of them."""
+        return Queries(self.raw[places], self.scaled[places], self.exponents[places])
+
 
 def score(
     rows: Float32[np.ndarray, "row dim"] | Float32[torch.Tensor, "row dim"], query: Float32[np.ndarray, " dim"]
@@ -127,32 +122,11 @@ def score(
     return terms[:, 0].cpu().numpy()
 
 
-def scan_codes(codes: CodeStore, queries: Queries) -> Iterator[Tile]:
-    """All rows that have codes, in order; a few queries share one reading of a tile."""
-    scaled = torch.from_numpy(queries.scaled)
-    rounded = torch.zeros((len(scaled), width_of(codes.dim)), dtype=torch.bfloat16)
-    rounded[:, : codes.dim] = scaled
-    lost = _norms(scaled.double() - rounded[:, : codes.dim].double())
-    norms, slack = _norms(scaled.double()), _UNIT * (codes.dim + 8)
-    groups = -(-len(scaled) // _CODE_GROUP)
-    for chunk in codes.chunks(max(_MIN_CODE_ROWS, _CODE_ROWS // groups)):
-        scales = torch.from_numpy(chunk.scales.view(np.int16)).view(torch.bfloat16)
-        residual, length = chunk.segment.residual, chunk.segment.length
-        yield Tile(
-            chunk.first,
-            torch._weight_int8pack_mm(rounded, torch.from_numpy(chunk.codes), scales),
-            chunk.scales,
-            (norms * residual + lost * length + slack * norms * (2 * length + residual)) * (1 + _UNIT),
-            _absolute(queries),
-            _BFLOAT16_UNIT,
-        )
-
-
 def scan_vectors(store: VectorStore, queries: Queries, device: torch.device, start: int = 0) -> Iterator[Tile]:
     """All rows from `start` on, in order."""
     columns = torch.from_numpy(queries.scaled).to(device).T.contiguous()
     sums = np.abs(queries.scaled.astype(np.float64)).sum(axis=1)
-    weights = sums * (2 * _UNIT * (store.dim + 8) + _reduced_unit(device))
+    weights = sums * (2 * UNIT * (store.dim + 8) + reduced_unit(device))
     numbers = _TILE_NUMBERS if device.type == "cpu" else _DEVICE_TILE_NUMBERS
     max_rows = max(_MIN_TILE_ROWS, numbers // store.dim)
     # One buffer for all tiles: fresh memory would cost more than the product.
@@ -162,36 +136,17 @@ def scan_vectors(store: VectorStore, queries: Queries, device: torch.device, sta
         rows.copy_(torch.from_numpy(halves))
         largest = max(abs(float(end)) for end in torch.aminmax(rows))
         # The nearest number of its own type to each product is itself.
-        yield Tile(first, (rows @ columns).T, largest, weights, _absolute(queries), 0.0, rows)
+        yield Tile(first, (rows @ columns).T, largest, weights, absolute_error(queries), 0.0, rows)
 
 
-@functools.cache
-def codes_can_be_scanned(width: int, queries: int) -> bool:
-    """Whether this machine's kernel multiplies codes as the bound supposes: no product rounded before the sum."""
-    scale, query = (
-        torch.tensor([255 / 128] * 4, dtype=torch.bfloat16),
-        torch.zeros(queries, width, dtype=torch.bfloat16),
-    )
-    query[:, 0], query[:, -1] = 1, -1
-    rows = torch.zeros(4, width, dtype=torch.int8)
-    rows[:, 0], rows[:, -1] = 127, 126
-    try:
-        found = torch._weight_int8pack_mm(query, rows, scale)
-    except (AttributeError, RuntimeError):
-        return False
-    return bool((found.double() == 255 / 128).all())
-
-
-def _absolute(queries: Queries) -> Float64[np.ndarray, " query"]:
+def absolute_error(queries: Queries) -> Float64[np.ndarray, " query"]:
+    """What numbers below the normal ones can add to the error of each query."""
     dim = queries.raw.shape[1]
-    return np.asarray(dim * _SMALLEST * (1 + np.exp2(queries.exponents)), dtype=np.float64)
+    return np.asarray(dim * SMALLEST * (1 + np.exp2(queries.exponents)), dtype=np.float64)
 
 
-def _norms(rows: torch.Tensor) -> Float64[np.ndarray, " row"]:
-    return np.asarray(torch.linalg.vector_norm(rows, dim=1).numpy())
-
-
-def _reduced_unit(device: torch.device) -> float:
+def reduced_unit(device: torch.device) -> float:
+    """What a float32 matrix product loses by rounding its factors, as a part of the terms' absolute values."""
     precision = torch.get_float32_matmul_precision()
     if precision == "medium":
         return _BFLOAT16_REDUCED

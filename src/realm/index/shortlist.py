@@ -18,6 +18,10 @@ from realm.index.vectors import VectorStore
 
 _MAX_WAITING = 1 << 16
 _PIECE_NUMBERS = 1 << 19
+# Of a tile with upper bounds only, so many rows more than asked for are scored if the bar is too low; and all that
+# wait, if these are so many more.
+_LIKELY_ROWS = 16
+_LIKELY_WAITING = 64
 # If bounds leave more than this part of a tile, its rows are scored where they are.
 _UNDECIDED = 0.25
 
@@ -36,13 +40,19 @@ class Shortlist:
         self._lower = np.empty(0, np.float64)
         self._upper = np.empty(0, np.float64)
 
-    def add(self, tile: Tile, largest_error: float) -> int:
+    def add(self, tile: Tile, largest_error: float, query: int | None = None) -> int:
         """Look at the products of a tile. Minus infinity is a row that must not be returned.
+
+        Args:
+            tile: The tile.
+            largest_error: What its products with the query may be wrong by.
+            query: The query's number in the tile, if the tile is of other queries than the shortlist was made with.
 
         Returns:
             How many rows the bounds could not rule out.
         """
-        products = tile.products[self._query]
+        query = self._query if query is None else query
+        products = tile.products[query]
         places = reaching(products, self._bar - largest_error)
         if len(places) > 4 * self._k + 1024:
             worst = float(products.topk(self._k).values[-1])
@@ -50,20 +60,47 @@ class Shortlist:
                 self._bar = max(self._bar, worst - tile.relative * abs(worst) - largest_error)
                 places = reaching(products, self._bar - largest_error)
         if tile.rows is not None and len(places) > _UNDECIDED * len(products):
-            self._add_scores(tile, score(tile.rows, self._raw) * np.float64(self._unit))
+            self._add_scores(tile.first, products, score(tile.rows, self._raw) * np.float64(self._unit))
         elif len(places):
             values = products[torch.from_numpy(places).to(products.device)].double().cpu().numpy()
-            errors = tile.errors(self._query, places) + tile.relative * np.abs(values)
+            errors = tile.errors(query, places) + tile.relative * np.abs(values)
             self._wait(places + tile.first, values - errors, values + errors)
         return len(places)
 
-    def _add_scores(self, tile: Tile, scores: Float64[np.ndarray, " row"]) -> None:
-        scores[torch.isneginf(tile.products[self._query]).cpu().numpy()] = -np.inf
+    def add_bounded(self, rows: Int64[np.ndarray, " row"], upper: Float64[np.ndarray, " row"], others: float) -> bool:
+        """Look at rows of which only an upper bound is known, if that is enough.
+
+        Args:
+            rows: Rows that may be returned.
+            upper: What their scores cannot exceed.
+            others: What the scores of all rows that were not given cannot exceed; infinity if nothing is known.
+
+        Returns:
+            Whether none of the others can be among the best. If not, all must be looked at anew.
+        """
+        if others >= self._bar and others < np.inf:
+            likeliest = np.argsort(-upper, kind="stable")[: self._k + _LIKELY_ROWS]
+            scores = self._scores(rows[likeliest])
+            if len(scores) >= self._k:
+                self._bar = max(self._bar, float(np.partition(scores, -self._k)[-self._k]))
+        if others >= self._bar:
+            return False
+        reached = np.flatnonzero(upper >= self._bar)
+        self._append(rows[reached], np.full(len(reached), -np.inf), upper[reached])
+        if len(self._rows) > self._k + _LIKELY_WAITING:
+            # Nothing but scores raises the bar.
+            self._take_scores()
+        return True
+
+    def _add_scores(
+        self, first: int, products: Float[torch.Tensor, " row"], scores: Float64[np.ndarray, " row"]
+    ) -> None:
+        scores[torch.isneginf(products).cpu().numpy()] = -np.inf
         # Order: k rows before these have at least the bar, and win ties.
         places = np.flatnonzero(scores > self._bar)
         if len(places) > self._k:
             places = places[np.lexsort((places, -scores[places]))[: self._k]]
-        self._wait(places + tile.first, scores[places], scores[places])
+        self._wait(places + first, scores[places], scores[places])
 
     def add_rows(self, rows: Int64[np.ndarray, " row"]) -> None:
         """Look at rows nothing is known of."""
@@ -80,14 +117,19 @@ class Shortlist:
     def _wait(
         self, rows: Int64[np.ndarray, " row"], lower: Float64[np.ndarray, " row"], upper: Float64[np.ndarray, " row"]
     ) -> None:
-        self._rows = np.concatenate([self._rows, rows])
-        self._lower = np.concatenate([self._lower, lower])
-        self._upper = np.concatenate([self._upper, upper])
+        self._append(rows, lower, upper)
         # Sifting costs about as much as k rows more.
         if 8 * len(rows) >= self._k or len(self._rows) > _MAX_WAITING:
             self._sift()
             if len(self._rows) > max(_MAX_WAITING, 8 * self._k):
                 self._take_scores()
+
+    def _append(
+        self, rows: Int64[np.ndarray, " row"], lower: Float64[np.ndarray, " row"], upper: Float64[np.ndarray, " row"]
+    ) -> None:
+        self._rows = np.concatenate([self._rows, rows])
+        self._lower = np.concatenate([self._lower, lower])
+        self._upper = np.concatenate([self._upper, upper])
 
     def _sift(self) -> None:
         """Raise the bar, and drop the rows that cannot reach it."""
@@ -98,14 +140,18 @@ class Shortlist:
     def _take_scores(self) -> None:
         """Score the waiting rows, and keep the best `k`, sorted."""
         unknown = np.flatnonzero(self._lower < self._upper)
-        piece = max(1, _PIECE_NUMBERS // self._store.dim)
-        for start in range(0, len(unknown), piece):
-            part = unknown[start : start + piece]
-            scores = score(self._store.take(self._rows[part]), self._raw) * np.float64(self._unit)
-            self._lower[part] = self._upper[part] = scores
+        self._lower[unknown] = self._upper[unknown] = self._scores(self._rows[unknown])
         self._keep(np.lexsort((self._rows, -self._lower))[: self._k])
         if len(self._rows) == self._k:
             self._bar = max(self._bar, float(self._lower[-1]))
+
+    def _scores(self, rows: Int64[np.ndarray, " row"]) -> Float64[np.ndarray, " row"]:
+        scores = np.empty(len(rows), np.float64)
+        piece = max(1, _PIECE_NUMBERS // self._store.dim)
+        for start in range(0, len(rows), piece):
+            part = slice(start, start + piece)
+            scores[part] = score(self._store.take(rows[part]), self._raw) * np.float64(self._unit)
+        return scores
 
     def _keep(self, chosen: np.ndarray) -> None:
         self._rows, self._lower, self._upper = self._rows[chosen], self._lower[chosen], self._upper[chosen]

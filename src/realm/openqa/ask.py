@@ -81,15 +81,19 @@ class OpenQA:
         self.model = model
 
     @classmethod
-    def load(cls, folder: str | Path) -> OpenQA:
-        """Open a knowledge base with the model it names.
+    def load(cls, folder: str | Path, model: str | None = None) -> OpenQA:
+        """Open a knowledge base.
+
+        Args:
+            folder: The knowledge base.
+            model: A model with the same embedder of blocks, such as a fine-tuned one; the one it names unless given.
 
         Raises:
             KnowledgeBaseError: There is no complete knowledge base, or its model has changed.
             ModelError: Its model is not where it was.
         """
         knowledge_base = KnowledgeBase.open(folder)
-        return cls(knowledge_base, ModelFolder.open(knowledge_base.manifest.model.name))
+        return cls(knowledge_base, ModelFolder.open(model or knowledge_base.manifest.model.name))
 
     def ask(
         self, question: str, *, top: int = 5, min_confidence: float | None = None, searching: Searching | None = None
@@ -139,7 +143,8 @@ class OpenQA:
             return []
         begin = time.perf_counter()
         pieces = [self._question_pieces(question) for question in questions]
-        vectors = self.model.embed([self.model.inputs.question(ids, MAX_QUESTION_PIECES + 2) for ids in pieces])
+        rows = [self.model.inputs.question(ids, MAX_QUESTION_PIECES + 2) for ids in pieces]
+        vectors = self.model.embed(rows, questions=True)
         embedded = time.perf_counter()
         retrieval = self.search.search(questions, vectors, k, weight=share, where=searching.where)
         searched = time.perf_counter()

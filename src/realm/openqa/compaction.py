@@ -26,6 +26,7 @@ import numpy as np
 from realm.corpus.document_store import DocumentStore
 from realm.corpus.lexical import LexicalIndex
 from realm.index.codes import CodeWriter
+from realm.index.sketches import build_sketches
 from realm.index.vectors import VectorStore, VectorWriter
 from realm.openqa.file_digests import (
     Digests,
@@ -155,6 +156,7 @@ def _rewrite_vectors(base: KnowledgeBase, new: Manifest) -> Manifest:
             vectors_folder=name,
             segments=segments,
             codes=codes.publish(),
+            sketches=build_sketches(VectorStore(folder, segments, new.dim), folder),
             faiss=None,  # it names rows
         )
 

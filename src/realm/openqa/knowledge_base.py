@@ -22,6 +22,7 @@ from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.codes import CodeStore
 from realm.index.exact import ExactIndex
 from realm.index.protocol import Hits, Index
+from realm.index.sketches import SketchStore
 from realm.index.tombstones import read_tombstones
 from realm.index.vectors import VectorStore
 from realm.openqa.manifest import (
@@ -117,7 +118,9 @@ class KnowledgeBase:
     @cached_property
     def index(self) -> Index:
         """Searches the vectors: with FAISS if the manifest names a file of it, exactly if not."""
-        exact = ExactIndex(self.vectors, self.tombstones, self.codes)
+        with self._not_dropped():
+            sketches = SketchStore(self._vectors_folder, self.manifest.sketches, self.manifest.dim)
+        exact = ExactIndex(self.vectors, self.tombstones, self.codes, sketches)
         if self.manifest.faiss is None:
             return exact
         from realm.index.faiss_index import FaissIndex

@@ -22,6 +22,7 @@ from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.code_segments import CodeSegment
 from realm.index.faiss_entry import FaissEntry
 from realm.index.segments import REBUILD, Segment, check_entry
+from realm.index.sketches import SketchSegment
 from realm.index.tombstones import TombstoneFile
 
 FORMAT = 2
@@ -80,6 +81,7 @@ class Manifest:
         vectors_folder: Where vectors and tombstones are; compaction begins a new one.
         segments: Vector files.
         codes: Files of the int8 copy of the same rows.
+        sketches: Files of a coarser copy of the rows of full vector files.
         tombstones: Rows that are gone; None if none are.
         files: Digests of the files of both Lance datasets; None only while the version is in the making.
         model: What the vectors were made with.
@@ -104,6 +106,7 @@ class Manifest:
     model: ModelReference
     max_block_pieces: int
     search: str = "auto"
+    sketches: tuple[SketchSegment, ...] = ()
     faiss: FaissEntry | None = None
     lexical: bool = True
     hybrid_weight: float = 0.0
@@ -185,6 +188,8 @@ def manifest_from(values: dict[str, Any], path: Path) -> Manifest:
                 **values,
                 "segments": tuple(Segment.from_json(entry) for entry in values["segments"]),
                 "codes": tuple(CodeSegment.from_json(entry) for entry in values["codes"]),
+                # What makes search faster may be missing.
+                "sketches": tuple(SketchSegment.from_json(entry) for entry in values.get("sketches", ())),
                 "faiss": None if faiss is None else FaissEntry.from_json(faiss),
                 "tombstones": None if tombstones is None else TombstoneFile.from_json(tombstones),
                 "files": None if files is None else _file_list(files),

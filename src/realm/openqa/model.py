@@ -62,12 +62,14 @@ class RealmForOpenQA(RealmPreTrainedModel):
             zeros until given. Not among the weights: it lies beside them as `block_emb.safetensors`, from where
             it is memory-mapped, and is read out of checkpoints that hold it inside.
 
-    Differs: transformers 4.37.2 takes one question at a time and scans `block_emb` in float32 only.
+    Differs: transformers 4.37.2 takes one question at a time and scans `block_emb` in float32 only. With
+        `config.separate_query_embedder`, questions have an embedder of their own beside that of the blocks.
     """
 
     _keys_to_ignore_on_load_unexpected: list[str] = [
         *RealmPreTrainedModel._keys_to_ignore_on_load_unexpected,
         r"^block_emb$",
+        r"^query_embedder\.",
     ]
 
     def __init__(
@@ -75,11 +77,18 @@ class RealmForOpenQA(RealmPreTrainedModel):
     ) -> None:
         super().__init__(config)
         self.embedder = RealmEmbedder(config)
+        if config.separate_query_embedder:
+            self.query_embedder = RealmEmbedder(config)
         self.reader = RealmReader(config)
         self.retriever = retriever
         self.searcher = searcher
         self._block_emb: Tensor | None = None
         self.post_init()
+
+    @property
+    def question_embedder(self) -> RealmEmbedder:
+        """What embeds questions: one of its own after fine-tuning with fixed blocks, else that of the blocks."""
+        return cast(RealmEmbedder, self._modules.get("query_embedder", self.embedder))
 
     @property
     def searcher_beam_size(self) -> int:
@@ -132,7 +141,7 @@ class RealmForOpenQA(RealmPreTrainedModel):
             raise ValueError("You have to specify input_ids.")
         questions = input_ids.size(0)
         answers = _answers_of_each(answer_ids, questions)
-        question_vectors = self.embedder(
+        question_vectors = self.question_embedder(
             input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, return_dict=True
         ).projected_score
         block_ids = self._search(question_vectors.detach())

@@ -137,17 +137,27 @@ class ModelFolder:
         with _readable(self.folder):
             return InputBuilder(self.tokenizer)
 
-    def embed(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+    def embed(self, rows: Sequence[Row], *, questions: bool = False) -> NDArray[np.float32]:
         """Vectors of inputs, in their order; computed in batches of like length.
+
+        Args:
+            rows: Inputs.
+            questions: They are questions, for which a fine-tuned model may have an embedder of its own.
 
         Returns:
             (rows, dim) float32.
         """
-        return self._embedder(rows)
+        return (self._question_embedder if questions else self._block_embedder)(rows)
 
     @cached_property
-    def _embedder(self) -> BatchEmbedder:
+    def _block_embedder(self) -> BatchEmbedder:
         return BatchEmbedder(self.networks.embedder, self.inputs, self._cores)
+
+    @cached_property
+    def _question_embedder(self) -> BatchEmbedder:
+        if self.networks.question_embedder is self.networks.embedder:
+            return self._block_embedder
+        return BatchEmbedder(self.networks.question_embedder, self.inputs, self._cores)
 
     def in_batches(self, work: Callable[[list[int]], None], rows: Sequence[Row]) -> None:
         """Do some work on all rows, in batches of like length; on a processor several at a time, each on one core.

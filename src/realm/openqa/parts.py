@@ -20,8 +20,9 @@ from realm.corpus.document_store import DocumentStore, StoredDocument
 from realm.corpus.lance_table import LanceTable
 from realm.corpus.lexical import LexicalIndex
 from realm.index.codes import CodeWriter
+from realm.index.sketches import build_sketches
 from realm.index.tombstones import read_tombstones
-from realm.index.vectors import VectorWriter
+from realm.index.vectors import VectorStore, VectorWriter
 from realm.openqa.manifest import BLOCKS, DOCUMENTS, Manifest
 from realm.openqa.versions import rows_without_document
 
@@ -53,6 +54,7 @@ class Parts:
             self.gone = np.empty(0, dtype=np.int64)
         else:
             self.gone = read_tombstones(vectors, base.tombstones)
+        self._vectors_folder = vectors
         self._vectors = VectorWriter(vectors, base.dim, base.segments)
         try:
             self._codes = CodeWriter(vectors, base.dim, base.codes)
@@ -109,15 +111,18 @@ class Parts:
         return names + [f"{BLOCKS}/{name}" for name in self.blocks.files()]
 
     def described(self, manifest: Manifest) -> Manifest:
-        """The manifest with what is there now; vectors and codes are brought to the disk."""
+        """The manifest with what is there now; vectors and what is made of them are brought to the disk."""
+        segments = self._vectors.publish()
+        store = VectorStore(self._vectors_folder, segments, manifest.dim)
         return dataclasses.replace(
             manifest,
             documents_version=self.documents.version,
             blocks_version=self.blocks.version,
             documents=len(self.documents),
             blocks=len(self.blocks),
-            segments=self._vectors.publish(),
+            segments=segments,
             codes=self._codes.publish(),
+            sketches=build_sketches(store, self._vectors_folder, manifest.sketches),
             files=None,
         )
 

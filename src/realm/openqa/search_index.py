@@ -9,6 +9,7 @@ import numpy as np
 from realm.index.codes import CodeStore
 from realm.index.exact import ExactIndex
 from realm.index.faiss_entry import FaissEntry
+from realm.index.sketches import SketchStore
 from realm.index.tombstones import read_tombstones
 from realm.index.vectors import VectorStore
 from realm.openqa.manifest import INDEX, Manifest
@@ -40,7 +41,8 @@ def faiss_of(folder: Path, manifest: Manifest) -> FaissEntry | None:
     vectors_folder = folder / manifest.vectors_folder
     store = VectorStore(vectors_folder, manifest.segments, manifest.dim)
     tombstones = read_tombstones(vectors_folder, gone) if gone else np.empty(0, dtype=np.int64)
-    exact = ExactIndex(store, tombstones, CodeStore(vectors_folder, manifest.codes, manifest.dim))
+    codes = CodeStore(vectors_folder, manifest.codes, manifest.dim)
+    exact = ExactIndex(store, tombstones, codes, SketchStore(vectors_folder, manifest.sketches, manifest.dim))
     (folder / INDEX).mkdir(exist_ok=True)
     if entry is not None and lists_for(live) < _MORE_LISTS * entry.nlist:
         return extend_faiss(store, folder / INDEX, entry, exact, tombstones=tombstones)

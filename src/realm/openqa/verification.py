@@ -12,6 +12,7 @@ from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.codes import CodeStore
 from realm.index.faiss_file import check_faiss
 from realm.index.segments import REBUILD
+from realm.index.sketches import SketchStore
 from realm.index.tombstones import read_tombstones
 from realm.index.vectors import VectorStore
 from realm.openqa.file_digests import FileDigest, check_files, read_file_list
@@ -89,6 +90,7 @@ def verify_version(
     if any(rows_seen.get(key, 0) < segment.rows for key, segment in zip(keys, manifest.segments, strict=True)):
         vectors.verify()
         CodeStore(folder / manifest.vectors_folder, manifest.codes, manifest.dim).verify()
+        SketchStore(folder / manifest.vectors_folder, manifest.sketches, manifest.dim).verify()
         rows_seen.update((key, segment.rows) for key, segment in zip(keys, manifest.segments, strict=True))
     if manifest.faiss is not None:
         check_faiss(folder / INDEX, manifest.faiss)

@@ -43,7 +43,7 @@ def parts_of(folder: Path) -> list[str]:
 def named_files(manifest: Manifest, listed: Iterable[str]) -> set[str]:
     """Paths of all files a version is made of; `listed` are those in its file list."""
     rows = [entry.name for entry in manifest.segments] + [entry.name for entry in manifest.codes]
-    rows += [entry.scale_name for entry in manifest.codes]
+    rows += [entry.scale_name for entry in manifest.codes] + [entry.name for entry in manifest.sketches]
     rows += [manifest.tombstones.name] if manifest.tombstones else []
     own = {f"{VERSIONS}/{version_name(manifest.version)}"}
     if manifest.files is not None:

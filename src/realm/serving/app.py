@@ -6,6 +6,7 @@ Edge ─► [CORS] ─► Guard ─► Bodies ─► endpoints
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import FastAPI
@@ -51,16 +52,24 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.service = service
-    app.state.draining = threading.Event()
     problems.add_to(app)
     for api in (question_api, document_api, state_api):
         app.include_router(api.router)
     files = assets.load_assets()
     assets.add_to(app, files)
+    add_layers(app, service, settings, open_paths={HEALTH, OPENAPI, *files})
+    if settings.api_key is not None:
+        _document_key(app)
+    return app
+
+
+def add_layers(app: FastAPI, service: Service, settings: Settings, *, open_paths: Collection[str]) -> None:
+    """Put the layers that every app of ours has around it; `open_paths` need no key."""
+    app.state.service = service
+    app.state.draining = threading.Event()
     # Order: the last one added is the outermost.
     app.add_middleware(Bodies, limits=service.limits)
-    app.add_middleware(Guard, settings=settings, is_writable=service.is_writable, open_paths={HEALTH, OPENAPI, *files})
+    app.add_middleware(Guard, settings=settings, is_writable=service.is_writable, open_paths=open_paths)
     if settings.allow_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -70,9 +79,6 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     app.add_middleware(Edge, metrics=service.metrics, is_draining=app.state.draining.is_set)
-    if settings.api_key is not None:
-        _document_key(app)
-    return app
 
 
 def _document_key(app: FastAPI) -> None:

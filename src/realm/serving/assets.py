@@ -6,11 +6,11 @@ opened. Knows neither the knowledge base nor what the files are about.
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import PurePath
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -44,6 +44,10 @@ _DOCS_POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
+
+
+# Not those of the machine: a browser that may not sniff runs no script of another type.
+_MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,7 @@ def _sender(asset: Asset) -> Callable[[], Awaitable[Response]]:
 
 
 def _asset(file: Traversable) -> Asset:
-    media_type, _ = mimetypes.guess_type(file.name)
-    return Asset(file.read_bytes(), media_type or "application/octet-stream", {})
+    return Asset(file.read_bytes(), _MEDIA_TYPES.get(PurePath(file.name).suffix, "application/octet-stream"), {})
 
 
 def _files(folder: Traversable, address: str) -> Iterator[tuple[str, Traversable]]:

@@ -7,7 +7,6 @@ RealmError
     ├── StoppingError      the server is being stopped
     ├── NotFoundError      there is no such document
     ├── ReadOnlyError      the server may not change documents
-    ├── BusyError          another process is changing the knowledge base
     └── UnavailableError   the knowledge base cannot be read
 """
 
@@ -67,13 +66,6 @@ class ReadOnlyError(ServingError):
     """Raised when documents are to be changed, and the service may not."""
 
     code = "read_only"
-
-
-class BusyError(ServingError):
-    """Raised when another process is changing the knowledge base."""
-
-    code = "busy"
-    retry_after_seconds = 5
 
 
 class UnavailableError(ServingError):

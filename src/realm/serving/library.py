@@ -168,7 +168,7 @@ class Library:
         """The newest version, with all its files open, so that its first question waits for none of them."""
         base = KnowledgeBase.open(self.folder)
         opened = OpenQA(base, self._model_of(base))
-        _ = base.documents, base.blocks
+        _ = base.documents, base.blocks, opened.model.calibration
         base.search(np.zeros((1, base.manifest.dim), dtype=np.float32), 1)
         return opened
 

@@ -45,13 +45,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Send what the server and its HTTP library say to standard error."""
+    """Send what the server and its libraries say to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    for name, level in ((_LOGGER.name, logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in ((_LOGGER.name, logging.INFO), ("uvicorn", logging.WARNING), ("mcp", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+    # A library that finds no handler here would put up one of its own.
+    logging.getLogger().addHandler(handler)
     # It would say a second time, and not as JSON, what the request's own line says.
     logging.getLogger("uvicorn.access").disabled = True

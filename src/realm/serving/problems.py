@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from realm.errors import QuestionError, UsageError
+from realm.errors import BusyError, QuestionError, UsageError
 from realm.serving.failures import ServingError
 
 STATUSES = {
@@ -54,6 +54,7 @@ _MEANINGS = {
 }
 _CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
 _SHOWN = 3
+_BUSY_SECONDS = 5
 
 
 class ProblemDetail(BaseModel):
@@ -98,6 +99,9 @@ def problem_of(state: dict[str, Any], exc: Exception) -> JSONResponse | None:
     if isinstance(exc, ServingError):
         after = {"Retry-After": str(exc.retry_after_seconds)} if exc.retry_after_seconds else None
         return problem(state, exc.code, str(exc), after)
+    if isinstance(exc, BusyError):  # its own words name the server's folder
+        message = "Another process is changing the knowledge base. Try again when it is done."
+        return problem(state, "busy", message, {"Retry-After": str(_BUSY_SECONDS)})
     if isinstance(exc, QuestionError):
         return problem(state, "bad_question", str(exc))
     if type(exc) is UsageError:  # its subclasses are about files of the server

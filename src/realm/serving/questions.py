@@ -34,7 +34,7 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What requests must have in common to be worked on together; see `OpenQA.ask_many`."""
+    """What requests must have in common to be worked on together; see `OpenQA.find` and `OpenQA.read`."""
 
     kind: Literal["ask", "search"]
     top: int
@@ -56,17 +56,16 @@ def put_questions(qa: OpenQA, wish: Wish, askings: Sequence[Asking]) -> tuple[li
     questions = [question for asking in askings for question in asking.questions]
     sizes = [len(asking.questions) for asking in askings]
     seconds: Counter[str] = Counter()
+    found = qa.find(questions, wish.top, wish.searching)
     if wish.kind == "search":
-        evidence = qa.retrieve(questions, wish.top, wish.searching)
-        return [Retrieved(version, part) for part in _parts(evidence, sizes)], seconds
-    if early := [asking for asking in askings if asking.on_evidence is not None]:
-        asked = [question for asking in early for question in asking.questions]
-        found = qa.retrieve(asked, wish.top, wish.searching)
-        for asking, part in zip(early, _parts(found, [len(asking.questions) for asking in early]), strict=True):
-            if asking.on_evidence is not None:
-                asking.on_evidence(version, part)
-    answers = qa.ask_many(questions, top=wish.top, min_confidence=wish.min_confidence, searching=wish.searching)
-    for answer in answers:  # a question's share of what all of them took
+        for one in found:  # a question's share of what all of them took
+            seconds.update(one.seconds)
+        return [Retrieved(version, part) for part in _parts(map(qa.evidence_of, found), sizes)], seconds
+    for asking, part in zip(askings, _parts(found, sizes), strict=True):
+        if asking.on_evidence is not None:
+            asking.on_evidence(version, [qa.evidence_of(one) for one in part])
+    answers = qa.read(found, wish.top, wish.min_confidence)
+    for answer in answers:
         seconds.update(answer.seconds)
     return [Answered(version, part) for part in _parts(answers, sizes)], seconds
 

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from realm.errors import UsageError
 from realm.serving.app import create_app
@@ -23,17 +24,22 @@ from realm.serving.protocol import bounded_protocol
 from realm.serving.service import Service
 from realm.serving.settings import Settings
 
+MakeApp = Callable[[Service, Settings], FastAPI]
+
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 30
 
 
-def run_server(service: Service, settings: Settings, *, announce: Callable[[str], None]) -> None:
+def run_server(
+    service: Service, settings: Settings, *, announce: Callable[[str], None], make_app: MakeApp = create_app
+) -> None:
     """Serve until a signal says to stop; then finish what was accepted, and close the service.
 
     Args:
         service: Not started yet.
         settings: Where to listen, and to whom.
         announce: Told the address when connections are taken.
+        make_app: Makes what is served.
 
     Raises:
         UsageError: The address cannot be listened at.
@@ -47,21 +53,23 @@ def run_server(service: Service, settings: Settings, *, announce: Callable[[str]
         announce(address)
 
     with listener:
-        server = server_of(service, settings, started)
+        server = server_of(service, settings, started, make_app)
         with service:
             server.run([listener])
             say("stopping")
     say("stopped")
 
 
-def server_of(service: Service, settings: Settings, started: Callable[[], None]) -> Server:
+def server_of(
+    service: Service, settings: Settings, started: Callable[[], None], make_app: MakeApp = create_app
+) -> Server:
     """A server that is not running yet; `started` is called when it takes connections."""
-    app = create_app(service, settings)
+    app = make_app(service, settings)
     config = uvicorn.Config(
         app,
         http=bounded_protocol(service.limits),
         ws="none",
-        lifespan="off",
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,

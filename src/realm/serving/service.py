@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.errors import KnowledgeBaseError, UsageError
+from realm.errors import BusyError, KnowledgeBaseError, UsageError
 from realm.features.inputs import Row
 from realm.openqa.ask import Searching
 from realm.openqa.knowledge_base import KnowledgeBase
@@ -218,6 +218,8 @@ class Service:
         """Change documents, and move to the version that has them."""
         try:
             written = write()
+        except BusyError:
+            raise
         except KnowledgeBaseError as exc:
             raise _unavailable(exc) from exc
         changes = {change: getattr(written, change) for change in ("added", "updated", "removed")}

@@ -22,6 +22,7 @@ OneOrSeveral = Annotated[
     Annotated[QuestionText, Tag("text")] | Annotated[QuestionList, Tag("list")],
     Discriminator(lambda value: "list" if isinstance(value, list) else "text"),
 ]
+_WEB = ("http://", "https://")
 IdText = Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_ID_CHARACTERS, pattern=r"\S")]
 
 
@@ -59,7 +60,11 @@ class AskRequest(HowToSearch):
 
     top: int = Field(5, ge=1, le=limits.MAX_TOP_READ, description="How many passages to read for each question.")
     min_confidence: float | None = Field(
-        None, ge=0, le=1, description="Below it: no answer, but the evidence. As the model says unless given."
+        None,
+        ge=0,
+        le=1,
+        description="Below it: no answer, but the evidence. Unless given, the threshold that was measured for the "
+        "model (see `min_confidence` of `/v1/info`); where none was, every answer is given. 0 gives every answer.",
     )
     stream: bool = Field(False, description="Send events: the evidence first, the answers when they are there.")
 
@@ -92,11 +97,21 @@ class AnswerShape(BaseModel):
 
     question: str
     answer: str | None = Field(description="A verbatim part of a document; null for no answer.")
-    confidence: float
-    evidence: list[EvidenceShape] = Field(description="Best first.")
+    confidence: float = Field(
+        ge=0,
+        le=1,
+        description="Probability that the answer is right, where that was measured for the model; else the answer's "
+        "probability among all spans of the passages read. Given also where `answer` is null.",
+    )
+    evidence: list[EvidenceShape] = Field(
+        description="Best first. The passage that the answer is read from has `start` and `end`."
+    )
     seconds: dict[str, float] = Field(description="This question's share of what each stage took.")
     note: str = Field(description="Why there is no evidence, where the question is not the reason.")
-    signs: dict[str, float] = Field(description="What the confidence is made of.")
+    signs: dict[str, float] = Field(
+        description="What the confidence is made of: `log_odds` of the answer among all spans read, the reader's "
+        "`reader_score`, `overlap` of question and sentence, `standing` of the passage. Empty where nothing was read."
+    )
 
 
 class AskResponse(BaseModel):
@@ -158,7 +173,9 @@ class DocumentShape(BaseModel):
     title: str
     version: int = Field(description="Version of the knowledge base that wrote it; offsets hold for it.")
     text: str
-    source: str
+    source: str = Field(
+        description="Where it came from: a file's name, without the server's folders; or a web address."
+    )
     metadata: dict[str, str]
 
 
@@ -177,21 +194,6 @@ class DocumentsResponse(BaseModel):
     total: int
     documents: list[ListedShape]
     next_start: int | None = Field(description="`start` of the next page; null after the last.")
-
-
-class InfoResponse(BaseModel):
-    """What answers here."""
-
-    version: int
-    documents: int
-    blocks: int
-    model: str
-    model_digest: str
-    search: str
-    hybrid_weight: float
-    is_ready: bool
-    is_behind: bool = Field(description="There is a newer version that could not be opened.")
-    is_writable: bool
 
 
 def evidence_shapes(evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
@@ -221,9 +223,17 @@ def document_shape(found: FoundDocument) -> DocumentShape:
         title=document.title,
         version=found.version,
         text=document.text,
-        source=document.source,
+        source=shown_source(document.source),
         metadata=dict(document.metadata),
     )
+
+
+def shown_source(source: str) -> str:
+    """Where a document came from, for people elsewhere: a path loses its folders, which are the server's business.
+
+    What follows the name stays, such as `:12` for a line; so does a web address.
+    """
+    return source if source.startswith(_WEB) else source.rpartition("/")[2]
 
 
 def page_shape(page: DocumentPage) -> DocumentsResponse:

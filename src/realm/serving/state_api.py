@@ -7,12 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from realm.serving.access import ServiceOfApp
 from realm.serving.metrics import CONTENT_TYPE
 from realm.serving.problems import documented, problem
-from realm.serving.shapes import InfoResponse
 
 router = APIRouter(tags=["state"])
 
@@ -31,11 +30,34 @@ class Readiness(BaseModel):
     version: int
 
 
+class InfoResponse(BaseModel):
+    """What answers here."""
+
+    version: int
+    documents: int
+    blocks: int
+    model: str
+    model_digest: str
+    search: str
+    hybrid_weight: float = Field(description="Share of the words in the order of passages, unless asked otherwise.")
+    is_calibrated: bool = Field(description="Whether `confidence` is a measured probability of being right.")
+    min_confidence: float | None = Field(
+        description="What holds where a question gives none, in the search that this knowledge base is set to; null: "
+        "every answer is given."
+    )
+    is_ready: bool
+    is_behind: bool = Field(description="There is a newer version that could not be opened.")
+    is_writable: bool
+
+
 @router.get("/v1/info", responses=documented(401))
 async def info(service: ServiceOfApp) -> InfoResponse:
     """What answers here: the knowledge base, its version and its model."""
-    base, library = service.library.current.knowledge_base, service.library
+    library, current = service.library, service.library.current
+    base, calibration = current.knowledge_base, current.model.calibration
     manifest = base.manifest
+    is_fused = 0.0 < manifest.hybrid_weight < 1.0
+    confidence = None if calibration is None else (calibration.words if is_fused else calibration.vectors)
     return InfoResponse(
         version=manifest.version,
         documents=manifest.documents,
@@ -44,6 +66,8 @@ async def info(service: ServiceOfApp) -> InfoResponse:
         model_digest=manifest.model.digest,
         search="exact" if manifest.faiss is None else "faiss",
         hybrid_weight=manifest.hybrid_weight,
+        is_calibrated=calibration is not None,
+        min_confidence=None if confidence is None else confidence.threshold,
         is_ready=library.is_ready,
         is_behind=library.is_behind,
         is_writable=service.is_writable,

@@ -5,8 +5,7 @@ Only what is new or changed is embedded. Embedding is the caller's, because one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.chunking import chunk_documents, document_hash
-from realm.errors import KnowledgeBaseError
 from realm.features.inputs import Row
 from realm.openqa.indexing import remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
@@ -22,7 +20,6 @@ from realm.openqa.model_folder import ModelFolder
 from realm.openqa.pending import Job
 from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Document
-from realm.serving.failures import BusyError
 
 _BLOCKS_AT_ONCE = 8
 """So many blocks are embedded before it is the turn of questions again."""
@@ -70,10 +67,7 @@ def put_documents(
     manifest = KnowledgeBase.open(folder).manifest
     pieces = manifest.max_block_pieces
     job = Job("put", tuple(document.id for document in documents))
-    with (
-        _one_writer(),
-        KnowledgeBaseWriter(folder, model.reference, manifest.dim, pieces, job=job) as writer,
-    ):
+    with KnowledgeBaseWriter(folder, model.reference, manifest.dim, pieces, job=job) as writer:
         known = writer.known.get([document.id for document in documents], with_text=False)
         changed = [
             document
@@ -98,21 +92,9 @@ def put_documents(
 
 def delete_document(folder: Path, document_id: str) -> Written:
     """Take a document out, as one new version; none if it is not there. Raises like `put_documents`."""
-    with _one_writer():
-        removed, manifest = remove_documents(folder, [document_id])
+    removed, manifest = remove_documents(folder, [document_id])
     return Written(manifest.version, removed=removed)
 
 
 def _ids(documents: Sequence[Document]) -> set[str]:
     return {document.id for document in documents}
-
-
-@contextmanager
-def _one_writer() -> Iterator[None]:
-    """Tell a knowledge base that somebody else is writing from one that cannot be written."""
-    try:
-        yield
-    except KnowledgeBaseError as exc:
-        if not isinstance(exc.__cause__, BlockingIOError):  # what the lock of another process gives
-            raise
-        raise BusyError("Another process is changing the knowledge base. Try again when it is done.") from exc

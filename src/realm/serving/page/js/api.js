@@ -19,26 +19,16 @@ export class Problem extends Error {
 
 let key = stored();
 let asked = null;
-let onVersion = () => {};
-
-/** Have a function told the version that each response came from. */
-export function watchVersions(watch) {
-  onVersion = watch;
-}
 
 /** The JSON of a response. */
 export async function json(path, options = {}) {
   const response = await request(path, options);
-  const value = await response.json().catch(() => {
-    throw new Problem("The server's response broke off. Try again.");
+  return response.json().catch((error) => {
+    throw options.signal?.aborted ? error : new Problem("The server's response broke off. Try again.");
   });
-  return value;
 }
 
-/**
- * Events of a response, as they come: [name, value]. One called "error" is raised.
- * Every event has the version it came from.
- */
+/** Events of a response, as they come: [name, value]. One called "error" is raised. */
 export async function* events(path, options = {}) {
   const response = await request(path, { ...options, accept: "text/event-stream" });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -58,7 +48,6 @@ function event(part) {
   const name = /^event: (.*)$/m.exec(part)?.[1];
   const value = JSON.parse(/^data: (.*)$/m.exec(part)?.[1] ?? "null");
   if (name === "error") throw new Problem(value.error.message);
-  if (value?.version) onVersion(value.version);
   return [name, value];
 }
 

@@ -21,7 +21,7 @@ export function toggle(node, isShown) {
 
 const whole = new Intl.NumberFormat("en");
 
-export const count = (number, one, many = `${one}s`) => `${whole.format(number)} ${number === 1 ? one : many}`;
+export const count = (number, one) => `${whole.format(number)} ${one}${number === 1 ? "" : "s"}`;
 
 /** A share as people write it; never 0 or 100 where it is not. */
 export function percent(share) {
@@ -31,7 +31,7 @@ export function percent(share) {
 }
 
 /** A score with as many digits as tell it from its neighbours. */
-export const figure = (score) => score.toFixed(Math.abs(score) >= 100 ? 0 : Math.abs(score) >= 10 ? 1 : 2);
+export const figure = (score) => (score === 0 ? "0" : score.toFixed(Math.abs(score) < 10 ? 2 : 1));
 
 /** A bar that is filled to a share. Only for the eye: the number stands beside it. */
 export function bar(share, kind = "") {
