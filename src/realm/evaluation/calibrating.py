@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 RETRIEVED = 40
 """So many blocks are found, of which those that hold an answer are hidden, so that enough are left to read."""
-HIDDEN_WEIGHT = 0.3
-"""How much a question with its answer hidden counts beside one without: about one of four cannot be answered."""
-KEPT = 0.87
+HIDDEN_WEIGHT = 0.15
+"""How much a question with its answer hidden counts beside one without: about one of eight cannot be answered."""
+KEPT = 0.93
 """The threshold is as high as it may be for this part of the right answers to be given."""
 _RIDGE = 1.0
 _NEWTON_STEPS = 50

@@ -45,8 +45,8 @@ def create_mcp_app(service: Service, settings: Settings) -> FastAPI:
     """
     tools = tool_server(service)
     # Hosts and origins are the guard's business. Nothing here lasts longer than a request.
-    nobody_twice = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    tools.streamable_http_app(json_response=True, stateless_http=True, transport_security=nobody_twice)
+    unguarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    tools.streamable_http_app(json_response=True, stateless_http=True, transport_security=unguarded)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
