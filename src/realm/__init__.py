@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from realm.models.reader import RealmReader
     from realm.models.scorer import RealmScorer
     from realm.openqa.ask import OpenQA
+    from realm.openqa.encoding import TextEncoder
     from realm.openqa.knowledge_base import KnowledgeBase
     from realm.openqa.model import RealmForOpenQA
     from realm.openqa.retriever import RealmRetriever
@@ -47,6 +48,7 @@ __all__ = [
     "RealmScorer",
     "RealmTokenizer",
     "RealmTokenizerFast",
+    "TextEncoder",
     "__version__",
 ]
 
@@ -68,6 +70,7 @@ _HOMES = {
     "RealmScorer": "realm.models.scorer",
     "RealmTokenizer": "realm.text.tokenization",
     "RealmTokenizerFast": "realm.text.tokenization",
+    "TextEncoder": "realm.openqa.encoding",
 }
 
 _AUTO = "realm.features.auto"
