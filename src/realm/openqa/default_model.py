@@ -84,7 +84,9 @@ def default_model_folder() -> Path:
     """
     package = resources.files("realm.mini")
     config = json.loads(package.joinpath("config.json").read_text(encoding="utf-8"))
-    calibration = package.joinpath(CALIBRATION_FILE).read_bytes()
+    file = package.joinpath(CALIBRATION_FILE)
+    # Weights that have just been packed are not calibrated yet.
+    calibration = file.read_bytes() if file.is_file() else b""
     digest = hashlib.sha256(config["weights_sha256"].encode() + calibration).hexdigest()
     folder = cache_folder() / f"{DEFAULT_MODEL}-{digest[:12]}"
     if not (folder / "model.safetensors").is_file():
@@ -100,7 +102,8 @@ def _assemble(folder: Path, config: RealmConfig, trained: dict[str, Tensor], tru
         fresh = Path(made) / folder.name
         fresh.mkdir()
         _write(fresh, config, trained, trunk)
-        (fresh / CALIBRATION_FILE).write_bytes(calibration)
+        if calibration:
+            (fresh / CALIBRATION_FILE).write_bytes(calibration)
         try:
             os.rename(fresh, folder)
         except OSError:
