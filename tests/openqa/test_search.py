@@ -126,6 +126,15 @@ def test_both_give_the_weighted_mean_of_the_shares_of_both_scores(
         assert found.lexical.tolist() == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_candidate_that_is_alone_is_the_best_by_vectors(base: KnowledgeBase, vectors: NDArray[np.float32]) -> None:
+    row = int(BlockSearch(base).search(QUESTIONS[:1], vectors[:1], 1).found[0].rows[0])
+    document = base.take_blocks([row])[0].block.document_id
+    search = BlockSearch(base).search(QUESTIONS[:1], vectors[:1], 3, weight=0.25, where=f"id = '{document}'")
+    found = search.found[0]
+    assert found.rows.tolist() == [row]
+    assert found.fused.tolist() == pytest.approx([0.75 + 0.25 * (found.lexical[0] > 0)])
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
 def test_only_blocks_of_documents_that_fit_the_condition_are_found(
     base: KnowledgeBase, vectors: NDArray[np.float32], weight: float

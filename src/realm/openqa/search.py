@@ -5,9 +5,10 @@
     condition ─ documents ─ which rows may be returned at all ─► both searches
 
 The two scores have no unit in common, so each is first brought to 0 ... 1 over a question's candidates: inner products
-from the worst to the best, BM25 from none to the best. A candidate that is not among the best by words counts as none
-there; one that was found by words alone gets its inner product computed. Weighted means of scores found more answers
-than reciprocal ranks did (`benchmarks/hybrid_search.py`): ranks forget by how much a block is the best.
+from the worst to the best (one candidate alone is the best), BM25 from none to the best. A candidate that is not among
+the best by words counts as none there; one that was found by words alone gets its inner product computed. Weighted
+means of scores found more answers than reciprocal ranks did (`benchmarks/hybrid_search.py`): ranks forget by how much a
+block is the best.
 """
 
 from __future__ import annotations
@@ -174,16 +175,16 @@ def _best(found: Found, weight: float, k: int) -> Found:
     """The best `k` candidates by the weighted mean of both scores. `found` is in the order of its rows."""
     if not len(found.rows):
         return found
-    fused = (1.0 - weight) * _share(found.dense, float(found.dense.min())) + weight * _share(found.lexical, 0.0)
-    fused = fused.astype(np.float32)
+    dense, lexical = _share(found.dense, float(found.dense.min()), 1.0), _share(found.lexical, 0.0, 0.0)
+    fused = ((1.0 - weight) * dense + weight * lexical).astype(np.float32)
     order = np.argsort(-fused, kind="stable")[:k]
     return Found(found.rows[order], found.dense[order], found.lexical[order], fused[order])
 
 
-def _share(scores: NDArray[np.float32], least: float) -> NDArray[np.float32]:
-    """Scores as shares of the way from the least to the greatest."""
+def _share(scores: NDArray[np.float32], least: float, if_equal: float) -> NDArray[np.float32]:
+    """Scores as shares of the way from the least to the greatest; `if_equal` where these are the same."""
     width = float(scores.max()) - least
-    return (scores - np.float32(least)) / np.float32(width) if width > 0 else np.zeros_like(scores)
+    return (scores - np.float32(least)) / np.float32(width) if width > 0 else np.full_like(scores, if_equal)
 
 
 def _require_share(weight: float) -> None:
