@@ -4,7 +4,7 @@
                         command. The lines below it are what it prints; a line `...` stands for any lines.
                         `[exit 2]` as the last line says that it fails, with its message shown; otherwise it
                         must succeed. `$REALM_SOURCE` is the project; `make demo` is run as `realm demo`.
-    ```python           Run as a script of its own, in the same folder. `#> ` begins a line that it prints.
+    ```python           Run as a script of its own, in the same folder. `# > ` begins a line that it prints.
     ```console no-run   Not run; an HTML comment above it, `<!-- no-run: reason -->`, says why.
     <!-- before: command -->    Above a block: run first, unseen by the reader (makes a file it needs).
 
@@ -120,7 +120,7 @@ def read_steps(text: Sequence[str]) -> list[Step]:
 
 def printed_by(text: Sequence[str]) -> list[str]:
     """What a Python block says that it prints."""
-    return [line.strip()[3:] for line in text if line.strip().startswith("#> ")]
+    return [line.strip()[4:] for line in text if line.strip().startswith("# > ")]
 
 
 def same_line(expected: str, found: str) -> bool:

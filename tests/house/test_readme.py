@@ -99,7 +99,7 @@ $ make world
 
 ```python
 print("a", "b")
-#> a b
+# > a b
 ```
 """
 
@@ -108,7 +108,7 @@ def test_blocks_are_read_with_their_notes_and_options() -> None:
     first, second, third = read_blocks(PAGE)
     assert (first.line, first.is_run, first.notes) == (5, True, (("before", "echo one > made.txt"),))
     assert (second.options, second.is_run, second.notes) == (("no-run",), False, (("no-run", "needs hours"),))
-    assert (third.language, third.text, third.notes) == ("python", ('print("a", "b")', "#> a b"), ())
+    assert (third.language, third.text, third.notes) == ("python", ('print("a", "b")', "# > a b"), ())
 
 
 def test_a_note_counts_only_for_the_block_below_it() -> None:
@@ -129,7 +129,7 @@ def test_a_true_page_passes(tmp_path: Path) -> None:
         ("one\n$", "two\n$"),
         ("[exit 2]", "[exit 1]"),
         ("> two", "> three"),
-        ("#> a b", "#> b a"),
+        ("# > a b", "# > b a"),
         ('"b")', '"b"'),
     ],
 )
