@@ -88,7 +88,11 @@ def test_closing_ends_processes_at_work() -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_run_that_is_stopped_leaves_no_process(stop: signal.Signals, tmp_path: Path) -> None:
-    code = "import sys, pathlib, steady_work; steady_work.echo(pathlib.Path(sys.argv[1]))"
+    # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
+    code = (
+        "import sys, pathlib, signal, steady_work; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "steady_work.echo(pathlib.Path(sys.argv[1]))"
+    )
     paths = [str(Path(realm.__file__).parents[1]), str(Path(__file__).parent)]
     run = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
