@@ -64,7 +64,7 @@ def test_run_killed_twice_by_the_system_ends_with_the_same_bits(harmed: Harmed) 
 def test_run_killed_at_random_moments_ends_with_the_same_bits_log_index_and_best_weights(harmed: Harmed) -> None:
     hunted, calm = harmed.folder / "hunted", harmed.folder / "calm"
     assert set(harmed.ends[2][:-1]) == {-9}
-    assert len(harmed.ends[2]) > 3
+    assert len(harmed.ends[2]) > 1
     assert harmed.ends[2][-1] == 0
     assert result(hunted) == result(calm)
     assert same_models(hunted, calm)

@@ -170,7 +170,7 @@ def _hunt(run: Path) -> list[int]:
     """Kill a run at random moments until it is through; on a slow machine they come later and later."""
     choice, ends = random.Random(8), []
     while not ends or (ends[-1] and len(ends) < 60):
-        ends.append(_train_hunted(run, choice.uniform(0.05, 0.4 + 0.05 * len(ends))))
+        ends.append(_train_hunted(run, choice.uniform(0.02, 0.1 + 0.05 * len(ends))))
     return ends
 
 
