@@ -156,3 +156,13 @@ def test_the_module_is_the_command_and_prints_nothing_beside_its_answer(kb: Path
     )
     assert (said.returncode, said.stderr) == (0, "")
     assert json.loads(said.stdout)["question"] == QUESTION
+
+
+@pytest.mark.parametrize("job", ["embedder", "reader", "ict", "pretrain", "finetune"])
+def test_every_job_is_a_command_that_knows_its_keys(realm: Run, tmp_path: Path, job: str) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("lerning_rate = 1e-4\n")
+    said = realm("train", job, recipe, "--out", tmp_path / "run")
+    assert said.code == 2
+    assert "lerning_rate" in said.err
+    assert "learning_rate" in said.err.replace("lerning_rate", "")

@@ -40,6 +40,9 @@ class MemoryBlocks:
     def take(self, rows: Sequence[int]) -> list[TrainingBlock]:
         return [self.blocks[row] for row in rows]
 
+    def texts(self, rows: Sequence[int]) -> list[str]:
+        return [block.text for block in self.take(rows)]
+
 
 def memory_blocks(trunk: Path, count: int = 30) -> MemoryBlocks:
     """Blocks of four different sentences; every tenth has one sentence only."""

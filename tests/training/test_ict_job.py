@@ -191,7 +191,7 @@ def test_frozen_layers_and_unused_head_are_not_trained(trunk: Path, source: Memo
         ({"trunk": ""}, "Give either trunk .* or embedder .*; found neither"),
         ({"embedder": "x"}, "found both"),
         ({"pooling": "max"}, "pooling must be one of cls, mean; found 'max'"),
-        ({"first_trained_layer": 3}, "first_trained_layer is 3; the model has 2 layers"),
+        ({"first_trained_layer": 3}, "first_trained_layer is 3; the network has 2 layers"),
         ({"pooling": "mean", "dimensions": 33}, "dimensions is 33; the trunk allows 1 to 32"),
         ({"keep_sentence_share": 1.5}, "keep_sentence_share must be between 0 and 1; found 1.5"),
     ],

@@ -33,15 +33,18 @@ class Blocks:
     tokenizer_digest = "tokenizer"
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
+        self._texts = texts
         self.taken = 0
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self._texts)
 
     def take(self, rows: Sequence[int]) -> list[TrainingBlock]:
         self.taken += len(rows)
-        return [TrainingBlock(str(row), f"T {row}", self.texts[row], [], []) for row in rows]
+        return [TrainingBlock(str(row), f"T {row}", self._texts[row], [], []) for row in rows]
+
+    def texts(self, rows: Sequence[int]) -> list[str]:
+        return [block.text for block in self.take(rows)]
 
 
 def span(start: int, end: int, kind: str) -> SalientSpan:

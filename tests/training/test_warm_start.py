@@ -75,6 +75,29 @@ def test_trunk_gives_the_hidden_states_of_transformers(trunk: Path) -> None:
         assert (ours - theirs).abs().max() < 2e-5
 
 
+def test_lowest_layers_of_a_trunk_give_their_hidden_states(trunk: Path) -> None:
+    batch = inputs()
+    model = RealmBertModel(config_from_bert(trunk, 0, 1))
+    load_trunk(model, trunk, 1)
+    for ours, theirs in zip(states(model, batch), states(BertModel.from_pretrained(trunk), batch)[:2], strict=True):
+        assert (ours - theirs).abs().max() < 2e-5
+
+
+def test_layers_above_those_that_are_used_start_afresh(trunk: Path) -> None:
+    weights = load_file(trunk / "model.safetensors")
+    model = RealmBertModel(config_from_bert(trunk, 1, 1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    load_trunk(model, trunk, 1)
+    for name, value in model.state_dict().items():
+        kept = before if name.startswith("encoder.layer.1.") else weights
+        assert torch.equal(value, kept[name]), name
+
+
+def test_more_layers_than_the_trunk_has_are_refused(trunk: Path) -> None:
+    with pytest.raises(ModelError, match=f"trunk_layers is {LAYERS + 1}; the BERT in .* has {LAYERS}"):
+        config_from_bert(trunk, 0, LAYERS + 1)
+
+
 def test_trunk_saved_inside_another_network_loads_as_well(trunk: Path, copy: Path) -> None:
     weights = load_file(trunk / "model.safetensors")
     change_weights(copy, {**dict.fromkeys(weights), **{f"bert.{key}": value for key, value in weights.items()}})

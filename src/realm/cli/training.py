@@ -50,6 +50,18 @@ def reader(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> No
 
 
 @train.command()
+def ict(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> None:
+    """Question and block vectors without questions: from a sentence, find the block that it was taken from."""
+    from realm.training.ict import IctJob
+    from realm.training.ict_recipe import IctRecipe
+
+    def measure(_: IctRecipe, job: IctJob) -> Evaluate:
+        return job.held_out_figures
+
+    _run(IctRecipe, lambda chosen: IctJob(chosen), recipe, out, set_, measure)
+
+
+@train.command()
 def pretrain(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> None:
     """Retriever and encoder together, by filling in names from retrieved blocks. See also `realm refresh`."""
     from realm.training.pretrain import PretrainJob

@@ -14,10 +14,12 @@ import contextlib
 import functools
 import unicodedata
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 SECONDS_PER_MATCH = 1.0
+
+T = TypeVar("T")
 
 
 class ExpressionMatcher:
@@ -49,17 +51,33 @@ class ExpressionMatcher:
         text = unicodedata.normalize("NFD", text)
         return any(self._finds(unicodedata.normalize("NFD", expression), text, "search") for expression in expressions)
 
+    def places(self, text: str, expressions: Sequence[str]) -> list[tuple[int, int]]:
+        """Half-open character ranges of all matches that are not empty, in the text as it is.
+
+        Differs: `anywhere` decomposes the text, which moves its characters; what it finds may have no place here.
+        """
+        found: list[tuple[int, int]] = []
+        for expression in expressions:
+            found += self._tried(expression, lambda pattern: self._spans(pattern, text)) or []
+        return found
+
+    def _spans(self, pattern: Any, text: str) -> list[tuple[int, int]]:
+        return [match.span() for match in pattern.finditer(text, timeout=self._seconds) if match.group()]
+
     def _finds(self, expression: str, text: str, method: str) -> bool:
-        if expression in self.given_up:
-            return False
-        pattern = _compiled(expression)
+        found = self._tried(expression, lambda pattern: getattr(pattern, method)(text, timeout=self._seconds))
+        return found is not None
+
+    def _tried(self, expression: str, use: Callable[[Any], T]) -> T | None:
+        """What is made of an expression; None if it is invalid or takes too long, now or earlier."""
+        pattern = None if expression in self.given_up else _compiled(expression)
         if pattern is None:
-            return False
+            return None
         try:
-            return getattr(pattern, method)(text, timeout=self._seconds) is not None
+            return use(pattern)
         except TimeoutError:
             self.given_up.add(expression)
-            return False
+            return None
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -58,6 +58,10 @@ class BlockSource(Protocol):
         """The blocks at `rows`, in their order."""
         ...
 
+    def texts(self, rows: Sequence[int]) -> list[str]:
+        """Their texts alone, which is much cheaper."""
+        ...
+
 
 def open_blocks(
     path: Path,

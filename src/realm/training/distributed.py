@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -62,6 +62,15 @@ class Processes:
             waited = torch.zeros(1, device=_device())
             dist.all_reduce(waited)
             waited.item()
+
+    def first_alone(self, make: Callable[[], T]) -> T:
+        """What `make` gives: made by the first process while the others wait, then by them, who find its files."""
+        if not self.is_first:
+            self.barrier()
+        made = make()
+        if self.is_first:
+            self.barrier()
+        return made
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum the gradients over all processes, in place; a parameter without one anywhere stays without.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.answers import contains_answer
-from realm.corpus.expressions import ExpressionMatcher, _compiled
+from realm.corpus.expressions import ExpressionMatcher
 from realm.features.spans import pieces_of_characters
 from realm.openqa.answer_search import answer_places
 from realm.text.pieces import PieceTokenizer
@@ -59,7 +59,7 @@ class AnswerFinder:
         self._corpus, self._tokenizer = corpus, tokenizer
         self._by_tokens, self._max_span_width = by_tokens, max_span_width
         self._known = AnswerCache(cache_bytes)
-        self._matcher = _PlaceMatcher()
+        self._matcher = ExpressionMatcher()
 
     @classmethod
     def of(cls, recipe: FinetuneRecipe, corpus: BlockSource, tokenizer: PieceTokenizer) -> AnswerFinder:
@@ -92,10 +92,10 @@ class AnswerFinder:
         return [self._narrow(spans) for spans in found]
 
     def _test(self, asked: AskedQuestion, rows: Sequence[int]) -> list[bool]:
-        question, blocks = asked.question, self._corpus.take(rows)
+        question = asked.question
         if asked.marked:
-            return [bool(spans) for spans in self._marked_places(asked, blocks)]
-        texts = [block.text for block in blocks]
+            return [bool(spans) for spans in self._marked_places(asked, self._corpus.take(rows))]
+        texts = self._corpus.texts(rows)
         if question.answer_type == "regex" or self._by_tokens:
             return [contains_answer(text, question.answers, question.answer_type) for text in texts]
         answers = [answer for answer in question.answers if answer]
@@ -161,26 +161,6 @@ class AnswerCache:
         self.bytes += _size(entry)
         while self.bytes > self._max_bytes and len(self._entries) > 1:
             self.bytes -= _size(self._entries.popitem(last=False)[1])
-
-
-class _PlaceMatcher(ExpressionMatcher):
-    """Also says where expressions match."""
-
-    def places(self, text: str, expressions: Sequence[str]) -> list[tuple[int, int]]:
-        """Half-open character ranges of all matches that are not empty, in the text as it is.
-
-        Differs: `anywhere` decomposes the text, which moves its characters; what it finds may have no place here.
-        """
-        found: list[tuple[int, int]] = []
-        for expression in expressions:
-            pattern = None if expression in self.given_up else _compiled(expression)
-            if pattern is None:
-                continue
-            try:
-                found += [match.span() for match in pattern.finditer(text, timeout=self._seconds) if match.group()]
-            except TimeoutError:
-                self.given_up.add(expression)
-        return found
 
 
 def _size(entry: tuple[NDArray[np.uint32], NDArray[np.uint8]]) -> int:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from realm.errors import RecipeError
-from realm.training.recipe import LoopRecipe
+from realm.training.corpus_recipe import CorpusRecipe
 from realm.training.refresh_recipe import RefreshRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneRecipe(LoopRecipe, RefreshRecipe):
-    """Recipe of `realm train finetune`; further keys are those of `LoopSettings` and, with `train_blocks`, of
-    `RefreshRecipe`. Defaults are the published ones.
+class FinetuneRecipe(CorpusRecipe, RefreshRecipe):
+    """Recipe of `realm train finetune`; further keys are those of `CorpusRecipe` and, with `train_blocks`,
+    of `RefreshRecipe`. Defaults are the published ones.
 
     Attributes:
         corpus: What is retrieved from: a knowledge base, a file of `realm export blocks`, or documents; relative to
@@ -26,9 +26,6 @@ class FinetuneRecipe(LoopRecipe, RefreshRecipe):
         embedder: Start the retriever from this RealmEmbedder: RUN of `ict`, or RUN/model/embedder of `pretrain`.
         reader: Start the reader from this RealmReader, RealmKnowledgeAugEncoder (RUN/model/encoder of `pretrain`) or
             BERT-family encoder; the span scores of the last two are fresh.
-        data: Folder that relative paths start from.
-        cache: Folder for word pieces; empty for realm's own.
-        max_documents: Use only the first so many documents; 0 for all.
         dev: Questions to measure by; empty for those that are kept aside.
         dev_questions: The most of them.
         block_vectors: "fresh" ones, made by the model as it starts; or those of the "corpus", a knowledge base of
@@ -53,15 +50,12 @@ class FinetuneRecipe(LoopRecipe, RefreshRecipe):
         block_seq_len: Longest block with title and special pieces, when it is embedded.
         reader_seq_len: Longest question with its block and special pieces; the block is cut.
         max_span_width: Longest answer in word pieces.
-        dropout: Of hidden states, attention probabilities and, in training, of vectors.
-        first_trained_layer: Embeddings and the layers below stay as they are, in all networks.
         answer_cache_megabytes: What is remembered of which blocks hold which answers.
 
     Source: ORQA, Lee et al. 2019; google-research `language/orqa/models/orqa_model.py` (865fae6).
     """
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "max_documents": (0, math.inf),
         "dev_questions": (1, math.inf),
         "trained_blocks": (0, math.inf),
         "retrieved": (1, math.inf),
@@ -75,8 +69,6 @@ class FinetuneRecipe(LoopRecipe, RefreshRecipe):
         "block_seq_len": (16, math.inf),
         "reader_seq_len": (16, math.inf),
         "max_span_width": (1, math.inf),
-        "dropout": (0, 0.9),
-        "first_trained_layer": (0, math.inf),
         "answer_cache_megabytes": (1, math.inf),
     }
     choices: ClassVar[Mapping[str, Sequence[str]]] = {
@@ -85,10 +77,10 @@ class FinetuneRecipe(LoopRecipe, RefreshRecipe):
         "answer_type": ("string", "regex"),
         "has_answer": ("substring", "tokens"),
     }
-    # Paths may move, because digests of what they name may not; sizes of micro-batches move roundings.
+    # Sizes of micro-batches move roundings.
     may_change: ClassVar[frozenset[str]] = frozenset(
         {
-            "corpus", "questions", "model", "embedder", "reader", "data", "cache", "dev", "dev_questions", "micro_rows",
+            "corpus", "questions", "model", "embedder", "reader", "dev", "dev_questions", "micro_rows",
             "answer_cache_megabytes",
         }
     )  # fmt: skip
@@ -98,9 +90,6 @@ class FinetuneRecipe(LoopRecipe, RefreshRecipe):
     model: str = ""
     embedder: str = ""
     reader: str = ""
-    data: str = "."
-    cache: str = ""
-    max_documents: int = 0
     dev: str = ""
     dev_questions: int = 500
     block_vectors: str = "fresh"
@@ -122,8 +111,6 @@ class FinetuneRecipe(LoopRecipe, RefreshRecipe):
     block_seq_len: int = 288
     reader_seq_len: int = 320
     max_span_width: int = 10
-    dropout: float = 0.1
-    first_trained_layer: int = 0
     answer_cache_megabytes: int = 512
     learning_rate: float = 1e-5
     warmup_steps: int = 10_000

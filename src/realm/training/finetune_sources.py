@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from realm.corpus.questions import AnswerType
 from realm.errors import RecipeError
-from realm.openqa.default_model import cache_folder
 from realm.text.pieces import PieceTokenizer
-from realm.training.block_source import BlockSource, open_blocks
+from realm.training.block_source import BlockSource
 from realm.training.distributed import Processes
 from realm.training.finetune_questions import Questions
 from realm.training.finetune_recipe import FinetuneRecipe
@@ -56,20 +55,10 @@ def open_sources(
     # Absolute: a process that refreshes the index may have been started elsewhere.
     path = (data / recipe.corpus).absolute()
     if corpus is None:
-        corpus = _open(path, recipe, tokenizer, processes)
+        corpus = processes.first_alone(lambda: recipe.open_corpus(recipe.corpus, tokenizer, recipe.block_seq_len))
     if len(corpus) < recipe.reader_blocks:
         raise RecipeError(
             f"reader_blocks is {recipe.reader_blocks:,}, but {recipe.corpus} has {len(corpus):,} blocks. Lower it, or "
             "give more documents."
         )
     return FinetuneSources(path, corpus, questions)
-
-
-def _open(path: Path, recipe: FinetuneRecipe, tokenizer: PieceTokenizer, processes: Processes) -> BlockSource:
-    cache = Path(recipe.cache) if recipe.cache else cache_folder() / "blocks"
-    if not processes.is_first:
-        processes.barrier()
-    opened = open_blocks(path, tokenizer, cache, recipe.max_documents or None, max_pieces=recipe.block_seq_len)
-    if processes.is_first:
-        processes.barrier()
-    return opened

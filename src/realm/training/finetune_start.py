@@ -29,12 +29,11 @@ from realm.models.trunk import RealmLayer
 from realm.openqa.default_model import DEFAULT_MODEL
 from realm.openqa.model import RealmForOpenQA
 from realm.openqa.model_folder import ModelFolder
-from realm.text.pieces import PieceTokenizer
 from realm.training.finetune_recipe import FinetuneRecipe
-from realm.training.token_store import tokenizer_digest
-from realm.training.tokenizer_files import TOKENIZER_FILE, require_tokenizer
+from realm.training.tokenizer_files import TOKENIZER_FILE, require_same_pieces, require_tokenizer
 from realm.training.warm_start import (
     WEIGHTS_FILE,
+    architecture_of,
     config_from_bert,
     find_trained,
     find_trunk,
@@ -92,12 +91,7 @@ class FinetuneStart:
         embedder = require_tokenizer(find_trained(embedder_name))
         reader = _reader_folder(reader_name)
         if (reader / TOKENIZER_FILE).is_file():
-            digests = [tokenizer_digest(PieceTokenizer.from_folder(folder)) for folder in (embedder, reader)]
-            if digests[0] != digests[1]:
-                raise ModelError(
-                    f"The embedder in {embedder} and the reader in {reader} do not belong together: their "
-                    "tokenizer.json differ. Train both with the same word pieces."
-                )
+            require_same_pieces(embedder=embedder, reader=reader)
         return cls(embedder, reader)
 
     def digests(self) -> dict[str, str]:
@@ -120,8 +114,7 @@ class FinetuneStart:
             RecipeError: The recipe asks for longer inputs or more layers than the model has.
         """
         values: dict[str, Any] = {
-            "hidden_dropout_prob": recipe.dropout, "attention_probs_dropout_prob": recipe.dropout,
-            "max_span_width": recipe.max_span_width, "reader_beam_size": recipe.reader_blocks,
+            **recipe.dropout_values, "max_span_width": recipe.max_span_width, "reader_beam_size": recipe.reader_blocks,
             "searcher_beam_size": recipe.retrieved, "reader_seq_len": recipe.reader_seq_len,
             # Order: the question's tower is kept beside the model, and put into its folder when that is written.
             "separate_query_embedder": False,
@@ -133,9 +126,8 @@ class FinetuneStart:
         tower = _question_tower(self.embedder, model.embedder)
         if tower is None and not (recipe.freeze_retriever or recipe.train_blocks):
             tower = copy.deepcopy(model.embedder)
-        if recipe.first_trained_layer:
-            for trunk in (model.embedder.realm, model.reader.realm, *([] if tower is None else [tower.realm])):
-                freeze_below(trunk, recipe.first_trained_layer)
+        for trunk in (model.embedder.realm, model.reader.realm, *([] if tower is None else [tower.realm])):
+            freeze_below(trunk, recipe.first_trained_layer)
         return model, tower
 
 
@@ -167,7 +159,7 @@ def _question_tower(folder: Path, like: RealmEmbedder) -> RealmEmbedder | None:
 
 def _put_together(start: FinetuneStart, values: dict[str, Any]) -> RealmForOpenQA:
     config = RealmConfig.from_pretrained(start.embedder, **values)
-    kind = _architecture(start.reader)
+    kind = architecture_of(start.reader)
     layers = config.num_hidden_layers
     if kind:
         other = RealmConfig.from_pretrained(start.reader)
@@ -190,7 +182,7 @@ def _put_together(start: FinetuneStart, values: dict[str, Any]) -> RealmForOpenQ
 
 def _reader_folder(name: str) -> Path:
     """A trained network of ours, in its folder or that of its run; or a BERT."""
-    trained = next((folder for folder in (Path(name), Path(name, "model")) if _architecture(folder)), None)
+    trained = next((folder for folder in (Path(name), Path(name, "model")) if architecture_of(folder)), None)
     return find_trunk(name) if trained is None else find_trained(str(trained))
 
 
@@ -218,15 +210,3 @@ def _check_sizes(recipe: FinetuneRecipe, config: RealmConfig) -> None:
                 f"{key} is {getattr(recipe, key):,}; the model takes {config.max_position_embeddings:,} word pieces. "
                 "Lower it."
             )
-    if recipe.first_trained_layer > config.num_hidden_layers:
-        raise RecipeError(
-            f"first_trained_layer is {recipe.first_trained_layer}; the model has {config.num_hidden_layers} layers."
-        )
-
-
-def _architecture(folder: Path) -> str:
-    """The class of ours that a folder holds; empty for others."""
-    if not (folder / "config.json").is_file():
-        return ""
-    named = RealmConfig.get_config_dict(folder)[0].get("architectures") or [""]
-    return named[0] if named[0].startswith("Realm") else ""

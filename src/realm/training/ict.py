@@ -8,6 +8,7 @@ loop. Read `ict_recipe` and `ict_data` first.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -21,9 +22,8 @@ from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.losses import in_batch_contrastive, inner_products
 from realm.openqa.batch_embedding import BatchEmbedder
-from realm.openqa.default_model import cache_folder
 from realm.text.pieces import PieceTokenizer
-from realm.training.block_source import BlockSource, open_blocks
+from realm.training.block_source import BlockSource
 from realm.training.distributed import Processes
 from realm.training.gradient_caching import Chunk, cached_gradients
 from realm.training.ict_data import ClozeBatch, ClozeBatches
@@ -55,9 +55,12 @@ class IctJob(Job):
         self._folder = start_folder(recipe)
         tokenizer = PieceTokenizer.from_folder(self._folder)
         self._builder = InputBuilder(tokenizer)
-        self._source = _open(recipe, tokenizer) if source is None else source
-        self._batches = ClozeBatches(self._source, tokenizer, recipe)
         self._processes = Processes.current()
+        if source is None:
+            opened = functools.partial(recipe.open_corpus, recipe.blocks, tokenizer, recipe.max_block_pieces)
+            source = self._processes.first_alone(opened)
+        self._source = source
+        self._batches = ClozeBatches(source, tokenizer, recipe)
         self.embedder = start_embedder(
             recipe, self._folder, self._builder, lambda: self._batches.sample(_SAMPLED_BLOCKS)
         )
@@ -192,11 +195,3 @@ def _counts(batch: ClozeBatch) -> dict[str, float]:
 def _mean(values: Tensor) -> float:
     """0.0 of nothing: a batch of dozens may have no block that keeps its sentence."""
     return float(values.mean()) if len(values) else 0.0
-
-
-def _open(recipe: IctRecipe, tokenizer: PieceTokenizer) -> BlockSource:
-    cache = Path(recipe.cache) if recipe.cache else cache_folder() / "blocks"
-    return open_blocks(
-        Path(recipe.data, recipe.blocks), tokenizer, cache, recipe.max_documents or None,
-        max_pieces=recipe.max_block_pieces,
-    )  # fmt: skip

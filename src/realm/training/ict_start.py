@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -58,25 +58,22 @@ def start_embedder(
         RecipeError: More dimensions or frozen layers than the trunk has.
     """
     torch.manual_seed(recipe.seed)
-    dropout: dict[str, Any] = {"hidden_dropout_prob": recipe.dropout, "attention_probs_dropout_prob": recipe.dropout}
     if recipe.embedder:
-        config = RealmConfig.from_pretrained(folder, **dropout)
+        config = RealmConfig.from_pretrained(folder, **recipe.dropout_values)
         embedder = RealmEmbedder(config)
         load_trained(embedder, folder)
     else:
         mean = recipe.pooling == "mean"
-        config = config_from_bert(folder, int(mean), retriever_proj_size=recipe.dimensions, **dropout)
+        config = config_from_bert(
+            folder, int(mean), recipe.trunk_layers, retriever_proj_size=recipe.dimensions, **recipe.dropout_values
+        )
         if mean and recipe.dimensions > config.hidden_size:
             raise RecipeError(f"dimensions is {recipe.dimensions}; the trunk allows 1 to {config.hidden_size}.")
         embedder = RealmEmbedder(config)
-        load_trunk(embedder.realm, folder)
+        load_trunk(embedder.realm, folder, recipe.trunk_layers)
         if mean:
             _start_as_mean(embedder, builder, sample(), recipe.start_score)
-    layers = config.num_hidden_layers
-    if recipe.first_trained_layer > layers:
-        raise RecipeError(f"first_trained_layer is {recipe.first_trained_layer}; the model has {layers} layers.")
-    if recipe.first_trained_layer:
-        freeze_below(embedder.realm, recipe.first_trained_layer)
+    freeze_below(embedder.realm, recipe.first_trained_layer)
     embedder.cls.predictions.requires_grad_(False)
     return embedder
 

@@ -60,6 +60,6 @@ def zero_shot_recall(
     found = search([builder.question(part.ids, max_pieces) for part in pieces], k)
     hits = 0
     for question, rows in zip(questions, found, strict=True):
-        texts = [block.text for block in blocks.take([int(row) for row in rows])]
+        texts = blocks.texts([int(row) for row in rows])
         hits += any(contains_answer(text, question.answers, question.answer_type) for text in texts)
     return hits / len(questions)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from realm.training.recipe import LoopRecipe
+from realm.training.corpus_recipe import CorpusRecipe
 from realm.training.refresh_recipe import RefreshRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainRecipe(LoopRecipe, RefreshRecipe):
-    """Recipe of `realm train pretrain`; further keys are those of `LoopSettings` and of `RefreshRecipe`.
+class PretrainRecipe(CorpusRecipe, RefreshRecipe):
+    """Recipe of `realm train pretrain`; further keys are those of `CorpusRecipe` and of `RefreshRecipe`.
 
     Defaults are the published ones.
 
@@ -26,9 +26,6 @@ class PretrainRecipe(LoopRecipe, RefreshRecipe):
             empty for a fresh projection on the encoder's trunk.
         sentences: What sentences are masked in: another source of the same kinds, or a file whose names others have
             marked (see `annotated`); empty for the corpus itself.
-        data: Folder that relative paths start from.
-        cache: Folder for word pieces and marked names; empty for realm's own.
-        max_documents: Use only the first so many documents of each source; 0 for all.
         tagger: What finds names: "rules", "spacy:PIPELINE", or the folder of a token-classification model.
         masking: "salient", as published; "random_token" or "random_span" for the ablations.
         marginal: "token", as released: candidates are marginalised for every masked piece; "span", as in the paper.
@@ -43,12 +40,12 @@ class PretrainRecipe(LoopRecipe, RefreshRecipe):
         query_seq_len: Longest sentence, [CLS] and [SEP] included.
         candidate_seq_len: Longest block, title and special pieces included; the two together are the encoder's input.
         micro_rows: Most pairs of sentence and block in memory at once; a sentence's pairs stay together.
-        dropout: Of hidden states, attention probabilities and, in training, of vectors.
         dimensions: Of a vector. Not used with `embedder`.
         pooling: Of a fresh retriever: "cls", or "mean" with a trunk that was trained for it. Not used with `embedder`.
         extra_layers: Layers added on top of the encoder's trunk, which begin by passing their input on: as many as a
             retriever with "mean" pooling has more, if both are to go into one model.
-        first_trained_layer: Embeddings and the layers below stay as they are, in both networks.
+        trunk_layers: Use only so many of the trunk's layers, the lowest ones; 0 for all. Networks that were trained
+            before bring their own.
         freeze_retriever: The retriever stays as it is.
         reset_retriever: The result holds the retriever as it was at the start.
         reset_encoder: The result holds the encoder as it was at the start.
@@ -61,17 +58,15 @@ class PretrainRecipe(LoopRecipe, RefreshRecipe):
     """
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "max_documents": (0, math.inf),
         "max_masks": (1, math.inf),
         "batch_sentences": (1, math.inf),
         "candidates": (2, math.inf),
         "query_seq_len": (8, math.inf),
         "candidate_seq_len": (16, math.inf),
         "micro_rows": (1, math.inf),
-        "dropout": (0, 0.9),
         "dimensions": (1, math.inf),
         "extra_layers": (0, math.inf),
-        "first_trained_layer": (0, math.inf),
+        "trunk_layers": (0, math.inf),
         "held_out_share": (0, 0.9),
         "held_out_sentences": (1, math.inf),
     }
@@ -81,12 +76,11 @@ class PretrainRecipe(LoopRecipe, RefreshRecipe):
         "query_tower": ("snapshot", "fresh"),
         "pooling": ("cls", "mean"),
     }
-    # Paths may move, because digests of what they name may not; sizes of micro-batches move roundings, and which
-    # units dropout leaves out.
+    # Sizes of micro-batches move roundings, and which units dropout leaves out.
     may_change: ClassVar[frozenset[str]] = frozenset(
         {
-            "corpus", "sentences", "encoder", "embedder", "data", "cache", "micro_rows", "questions",
-            "held_out_sentences", "reset_retriever", "reset_encoder",
+            "corpus", "sentences", "encoder", "embedder", "micro_rows", "questions", "held_out_sentences",
+            "reset_retriever", "reset_encoder",
         }
     )  # fmt: skip
 
@@ -94,9 +88,6 @@ class PretrainRecipe(LoopRecipe, RefreshRecipe):
     encoder: str
     embedder: str = ""
     sentences: str = ""
-    data: str = "."
-    cache: str = ""
-    max_documents: int = 0
     tagger: str = "rules"
     masking: str = "salient"
     marginal: str = "token"
@@ -109,11 +100,10 @@ class PretrainRecipe(LoopRecipe, RefreshRecipe):
     query_seq_len: int = 96
     candidate_seq_len: int = 288
     micro_rows: int = 64
-    dropout: float = 0.1
     dimensions: int = 128
     pooling: str = "cls"
     extra_layers: int = 0
-    first_trained_layer: int = 0
+    trunk_layers: int = 0
     freeze_retriever: bool = False
     reset_retriever: bool = False
     reset_encoder: bool = False

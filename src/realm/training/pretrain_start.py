@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
@@ -20,15 +20,14 @@ from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.models.trunk import RealmLayer
-from realm.text.pieces import PieceTokenizer
 from realm.training.ict_recipe import IctRecipe
 from realm.training.ict_start import start_embedder, start_folder
 from realm.training.pretrain_recipe import PretrainRecipe
-from realm.training.token_store import tokenizer_digest
-from realm.training.tokenizer_files import require_tokenizer
+from realm.training.tokenizer_files import require_same_pieces, require_tokenizer
 from realm.training.warm_start import (
     PUBLIC_TRUNK,
     WEIGHTS_FILE,
+    architecture_of,
     config_from_bert,
     find_trained,
     find_trunk,
@@ -36,13 +35,13 @@ from realm.training.warm_start import (
     identity_layer,
     load_trained,
     load_trunk,
+    modern_name,
 )
 
 _HEAD = "cls.predictions."
 _HEAD_WEIGHTS = (
     "bias", "transform.dense.weight", "transform.dense.bias", "transform.LayerNorm.weight", "transform.LayerNorm.bias",
 )  # fmt: skip
-_OLD_NAMES = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,7 @@ class Start:
                 raise RecipeError(f"{encoder} is a trained encoder without a retriever. Give an embedder as well.")
             return cls(encoder, encoder)
         embedder = start_folder(_as_ict(recipe))
-        digests = [tokenizer_digest(PieceTokenizer.from_folder(folder)) for folder in (embedder, encoder)]
-        if digests[0] != digests[1]:
-            raise ModelError(
-                f"The embedder in {embedder} and the encoder in {encoder} do not belong together: their "
-                "tokenizer.json differ. Train the embedder on a trunk with the encoder's word pieces."
-            )
+        require_same_pieces(embedder=embedder, encoder=encoder)
         return cls(embedder, encoder)
 
     def digests(self) -> dict[str, str]:
@@ -126,11 +120,11 @@ def load_masked_word_head(encoder: RealmKnowledgeAugEncoder, folder: Path) -> bo
         ModelError: It is of other sizes.
     """
     weights = Checkpoint(folder)
+    keys = {modern_name(key): key for key in weights}
     wanted = encoder.cls.predictions.state_dict()
     usable = {}
     for name in _HEAD_WEIGHTS:
-        old = next((name.replace(new, old) for new, old in _OLD_NAMES.items() if name.endswith(new)), name)
-        key = next((key for key in (_HEAD + name, _HEAD + old) if key in weights), None)
+        key = keys.get(_HEAD + name)
         if key is None:
             return False
         usable[name] = weights[key].float()
@@ -142,28 +136,19 @@ def load_masked_word_head(encoder: RealmKnowledgeAugEncoder, folder: Path) -> bo
 
 def _encoder(recipe: PretrainRecipe, folder: Path) -> RealmKnowledgeAugEncoder:
     torch.manual_seed(recipe.seed)
-    dropout: dict[str, Any] = {"hidden_dropout_prob": recipe.dropout, "attention_probs_dropout_prob": recipe.dropout}
     if _is_trained(folder):
-        encoder = RealmKnowledgeAugEncoder(RealmConfig.from_pretrained(folder, **dropout))
+        encoder = RealmKnowledgeAugEncoder(RealmConfig.from_pretrained(folder, **recipe.dropout_values))
         load_trained(encoder, folder)
     else:
-        config = config_from_bert(folder, recipe.extra_layers, **dropout)
+        config = config_from_bert(folder, recipe.extra_layers, recipe.trunk_layers, **recipe.dropout_values)
         encoder = RealmKnowledgeAugEncoder(config)
-        load_trunk(encoder.realm, folder)
+        load_trunk(encoder.realm, folder, recipe.trunk_layers)
         layers = encoder.realm.encoder.layer
         for layer in layers[len(layers) - recipe.extra_layers :]:
             identity_layer(cast(RealmLayer, layer))
         load_masked_word_head(encoder, folder)
-    _freeze(encoder, recipe)
+    freeze_below(encoder.realm, recipe.first_trained_layer)
     return encoder
-
-
-def _freeze(encoder: RealmKnowledgeAugEncoder, recipe: PretrainRecipe) -> None:
-    layers = encoder.config.num_hidden_layers
-    if recipe.first_trained_layer > layers:
-        raise RecipeError(f"first_trained_layer is {recipe.first_trained_layer}; the encoder has {layers} layers.")
-    if recipe.first_trained_layer:
-        freeze_below(encoder.realm, recipe.first_trained_layer)
 
 
 def _encoder_folder(name: str) -> Path:
@@ -173,11 +158,7 @@ def _encoder_folder(name: str) -> Path:
 
 
 def _is_trained(folder: Path) -> bool:
-    """Whether a folder holds a RealmKnowledgeAugEncoder."""
-    if not (folder / "config.json").is_file():
-        return False
-    config = RealmConfig.get_config_dict(folder)[0]
-    return RealmKnowledgeAugEncoder.__name__ in (config.get("architectures") or ())
+    return architecture_of(folder) == RealmKnowledgeAugEncoder.__name__
 
 
 def _as_ict(recipe: PretrainRecipe) -> IctRecipe:
@@ -185,5 +166,5 @@ def _as_ict(recipe: PretrainRecipe) -> IctRecipe:
     return IctRecipe(
         blocks=recipe.corpus, trunk="" if recipe.embedder else recipe.encoder, embedder=recipe.embedder,
         dropout=recipe.dropout, dimensions=recipe.dimensions, pooling=recipe.pooling, seed=recipe.seed,
-        first_trained_layer=recipe.first_trained_layer, steps=recipe.steps,
+        first_trained_layer=recipe.first_trained_layer, trunk_layers=recipe.trunk_layers, steps=recipe.steps,
     )  # fmt: skip

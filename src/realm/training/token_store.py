@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from realm.text.pieces import PieceTokenizer
 
 if TYPE_CHECKING:
     import pyarrow
+
+T = TypeVar("T")
 
 FORMAT = 1
 ROWS_PER_BATCH = 4096
@@ -109,18 +111,11 @@ class TokenStore:
             IndexError: There is no such row.
             CorruptFileError: The file is damaged.
         """
-        found = []
-        for wanted in rows:
-            row = int(wanted)
-            if not 0 <= row < self._entry.rows:
-                raise IndexError(f"row {row:,} was asked for; there are {self._entry.rows:,}")
-            place, inside = divmod(row, ROWS_PER_BATCH)
-            batch = self._batches.get(place) or self._load(place)
-            try:
-                found.append(batch.block(inside))
-            except (ValueError, IndexError) as exc:
-                raise self._damaged(f"row {row:,}: {exc}") from exc
-        return found
+        return [self._at(row, _Batch.block) for row in rows]
+
+    def texts(self, rows: Sequence[int]) -> list[str]:
+        """The texts alone of the blocks at `rows`, at a fifth of the cost of `take`; errors are the same."""
+        return [self._at(row, _Batch.text) for row in rows]
 
     def verify(self) -> None:
         """Read all rows and compare their digest.
@@ -136,6 +131,17 @@ class TokenStore:
                 _count(digest, batch.block(inside))
         if digest.hexdigest() != self.digest:
             raise self._damaged("rows are not those that were written")
+
+    def _at(self, row: int, read: Callable[[_Batch, int], T]) -> T:
+        row = int(row)
+        if not 0 <= row < self._entry.rows:
+            raise IndexError(f"row {row:,} was asked for; there are {self._entry.rows:,}")
+        place, inside = divmod(row, ROWS_PER_BATCH)
+        batch = self._batches.get(place) or self._load(place)
+        try:
+            return read(batch, inside)
+        except (ValueError, IndexError) as exc:
+            raise self._damaged(f"row {row:,}: {exc}") from exc
 
     def _open(self) -> Any:
         import pyarrow
@@ -178,6 +184,9 @@ class _Batch:
         id, title, text = (column[row].as_py() for column in self._texts)
         title_ids, body_ids = (values[ends[row] : ends[row + 1]].tolist() for ends, values in self._pieces)
         return TrainingBlock(id, title, text, title_ids, body_ids)
+
+    def text(self, row: int) -> str:
+        return cast(str, self._texts[2][row].as_py())
 
 
 def _opened(column: pyarrow.ListArray) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:

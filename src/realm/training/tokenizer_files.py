@@ -1,6 +1,6 @@
 """The tokenizer's files of a model folder, for results that others are to open by themselves.
 
-Knows file names only.
+Knows files and word pieces, no networks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 
 from realm.errors import ModelError
+from realm.text.pieces import PieceTokenizer
+from realm.training.token_store import tokenizer_digest
 
 TOKENIZER_FILE = "tokenizer.json"
 _CONFIG_FILE = "tokenizer_config.json"
@@ -25,6 +27,23 @@ def require_tokenizer(folder: Path) -> Path:
     if not (folder / TOKENIZER_FILE).is_file():
         raise ModelError(f"No {TOKENIZER_FILE} in {folder}: copy the one there that the model was trained with.")
     return folder
+
+
+def require_same_pieces(**folders: Path) -> None:
+    """Refuse networks that do not belong together.
+
+    Args:
+        folders: Of two networks, each with a `tokenizer.json`, by what they are.
+
+    Raises:
+        ModelError: The tokenizers differ.
+    """
+    (first, its_folder), (second, other_folder) = folders.items()
+    if len({tokenizer_digest(PieceTokenizer.from_folder(folder)) for folder in folders.values()}) > 1:
+        raise ModelError(
+            f"The {first} in {its_folder} and the {second} in {other_folder} do not belong together: their "
+            f"{TOKENIZER_FILE} differ. Train both with the same word pieces."
+        )
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertPooler
 
-from realm.errors import ModelError
+from realm.errors import ModelError, RecipeError
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.heads import RealmScorerProjection
@@ -65,6 +65,14 @@ def find_trained(name: str) -> Path:
     )
 
 
+def architecture_of(folder: Path) -> str:
+    """The class of ours that a folder holds; empty for others."""
+    if not (folder / "config.json").is_file():
+        return ""
+    named = RealmConfig.get_config_dict(folder)[0].get("architectures") or [""]
+    return named[0] if named[0].startswith("Realm") else ""
+
+
 def load_trained(network: RealmPreTrainedModel, folder: Path) -> None:
     """Copy all weights of a trained network of the same kind and sizes.
 
@@ -89,21 +97,29 @@ def load_trained(network: RealmPreTrainedModel, folder: Path) -> None:
     network.load_state_dict(weights)
 
 
-def config_from_bert(folder: Path, extra_layers: int, **overrides: Any) -> RealmConfig:
+def config_from_bert(folder: Path, extra_layers: int, trunk_layers: int = 0, **overrides: Any) -> RealmConfig:
     """RealmConfig of a BERT folder's sizes, with `extra_layers` more layers on top.
 
+    Args:
+        folder: See `find_trunk`.
+        extra_layers: Layers that the folder has no weights for.
+        trunk_layers: How many of the folder's layers are used, the lowest ones; 0 for all.
+        overrides: Further values of the config.
+
     Raises:
-        ModelError: The folder holds no config of a BERT.
+        ModelError: The folder holds no config of a BERT, or of one with fewer layers.
     """
     values = _bert_config(folder)
+    if trunk_layers > values["num_hidden_layers"]:
+        raise ModelError(f"trunk_layers is {trunk_layers}; the BERT in {folder} has {values['num_hidden_layers']}.")
     # Where a config says nothing, BERT's default holds, which is not ours.
     sizes = {"hidden_act": "gelu", **{key: values[key] for key in _CONFIG_KEYS if key in values}}
-    sizes["num_hidden_layers"] += extra_layers
+    sizes["num_hidden_layers"] = (trunk_layers or sizes["num_hidden_layers"]) + extra_layers
     return RealmConfig(**{**sizes, **overrides})
 
 
-def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
-    """Copy a BERT folder's embeddings and layers into the lower layers of a trunk.
+def load_trunk(trunk: RealmBertModel, folder: Path, trunk_layers: int = 0) -> None:
+    """Copy a BERT folder's embeddings and its lowest layers (0 for all) into the lower layers of a trunk.
 
     Raises:
         ModelError: There is no `model.safetensors`, or its shapes do not fit.
@@ -111,22 +127,19 @@ def load_trunk(trunk: RealmBertModel, folder: Path) -> None:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"No trunk at {path}: expected a BERT folder with config.json and model.safetensors.")
-    weights = {_modern(key): value.float() for key, value in load_file(path).items()}
+    weights = {modern_name(key): value.float() for key, value in load_file(path).items()}
     wanted = trunk.state_dict()
-    usable = {key: value for key, value in weights.items() if key in wanted and value.shape == wanted[key].shape}
-    layers = int(_bert_config(folder)["num_hidden_layers"])
-    expected = {
-        key
-        for key in wanted
-        if key.startswith("embeddings.") or (key.startswith("encoder.layer.") and int(key.split(".")[2]) < layers)
-    }
+    layers = trunk_layers or int(_bert_config(folder)["num_hidden_layers"])
+    expected = {key for key in wanted if not key.startswith("encoder.layer.") or int(key.split(".")[2]) < layers}
+    usable = {key: weights[key] for key in expected & weights.keys() if weights[key].shape == wanted[key].shape}
+    expected = {key for key in expected if key.startswith(("embeddings.", "encoder.layer."))}
     if not_filled := sorted(expected - usable.keys()):
         raise ModelError(f"{path} does not fill the trunk: {', '.join(not_filled[:3])} and {len(not_filled)} in all.")
     trunk.load_state_dict(usable, strict=False)
 
 
-def _modern(key: str) -> str:
-    """A weight's name without the prefix, and without the names that TensorFlow gave layer norms."""
+def modern_name(key: str) -> str:
+    """Name of a BERT's weight without the prefix, and without the names that TensorFlow gave layer norms."""
     name = key.removeprefix("bert.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
@@ -185,7 +198,16 @@ def principal_projection(embedder: RealmEmbedder, means: Tensor, score_scale: fl
 
 
 def freeze_below(trunk: RealmBertModel, first_trained_layer: int) -> None:
-    """Take embeddings and the layers below `first_trained_layer` out of training."""
+    """Take embeddings and the layers below `first_trained_layer` out of training; nothing if it is 0.
+
+    Raises:
+        RecipeError: There are fewer layers.
+    """
+    layers = len(trunk.encoder.layer)
+    if first_trained_layer > layers:
+        raise RecipeError(f"first_trained_layer is {first_trained_layer}; the network has {layers} layers.")
+    if not first_trained_layer:
+        return
     frozen: list[nn.Module] = [trunk.embeddings, *trunk.encoder.layer[:first_trained_layer]]
     for module in frozen:
         for parameter in module.parameters():
