@@ -145,7 +145,7 @@ def test_vectors_of_a_knowledge_base_of_the_same_model_are_used(folder: Path, tm
         ),
         ({"reader_seq_len": 45}, "leaves a question .* no room"),
         ({"reader_seq_len": 400}, "reader_seq_len is 400; the model takes 160"),
-        ({"first_trained_layer": 3}, "first_trained_layer is 3; the model has 2 layers"),
+        ({"first_trained_layer": 3}, "first_trained_layer is 3; the network has 2 layers"),
         ({"has_answer": "words"}, "has_answer must be one of substring, tokens"),
         ({"embedder": "nowhere", "reader": "nowhere"}, "No trained model in nowhere"),
     ],

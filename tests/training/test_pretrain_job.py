@@ -25,6 +25,7 @@ from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.text.tokenization import RealmTokenizer
 from realm.training.candidates import NULL_ROW, content_digest
 from realm.training.distributed import Processes
+from realm.training.job_report import JobReport
 from realm.training.loop import train
 from realm.training.pretrain import Part, PretrainJob
 from realm.training.pretrain_inputs import Example
@@ -423,3 +424,17 @@ def test_sources_opened_before_can_be_handed_in(trunk: Path, folder: Path, tmp_p
     sources = town_sources(trunk, recipe)
     one = PretrainJob(dataclasses.replace(recipe, corpus="nowhere"), tmp_path, sources)
     assert one.parents() == PretrainJob(recipe, tmp_path).parents()
+
+
+def test_job_tells_how_its_sources_and_vectors_come_about(trunk: Path, tmp_path: Path) -> None:
+    opened: list[tuple[str, int]] = []
+    embedded: list[int] = []
+    report = JobReport(lambda *told: opened.append(told), lambda progress: embedded.append(progress.done))
+    write_towns(tmp_path)
+    recipe = town_recipe(trunk, tmp_path, masking="random_span")
+    job = PretrainJob(recipe, tmp_path / "run", report=report)
+    blocks = len(job._sources.corpus)
+    assert opened[0][0] == "reading blocks"
+    assert dict(opened) == {"reading blocks": blocks, "looking for names": blocks}
+    job.begin_step(0)
+    assert embedded[-1] == blocks

@@ -182,7 +182,7 @@ def test_run_with_a_dev_metric_stops_early_and_says_so(
     values = iter([0.5, 0.4, 0.3, 0.2])
     changes = ["steps=9", "evaluate_every_steps=2", "patience=2"]
     training._run(
-        ReaderRecipe, lambda chosen: ReaderJob(chosen), str(recipe), tmp_path / "run", changes,
+        ReaderRecipe, lambda chosen, _: ReaderJob(chosen), str(recipe), tmp_path / "run", changes,
         lambda chosen, job: lambda: {"em": next(values)},
     )  # fmt: skip
     assert "done after 4 steps of 9, nothing got better; the result is in" in capsys.readouterr().out.replace("\n", "")

@@ -12,9 +12,13 @@ from realm.cli.output import progress_bar, stdout
 from realm.errors import RecipeError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from realm.records import Question
+    from realm.training.corpus_embedding import EmbeddingProgress
     from realm.training.dev_metric import Evaluate
     from realm.training.job import Job
+    from realm.training.job_report import JobReport
     from realm.training.log import Estimate
     from realm.training.recipe import LoopRecipe
 
@@ -38,7 +42,7 @@ def embedder(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> 
     """Question and block vectors, taught by the trunk's own similarities."""
     from realm.training.embedder import EmbedderJob, EmbedderRecipe
 
-    _run(EmbedderRecipe, lambda chosen: EmbedderJob(chosen), recipe, out, set_)
+    _run(EmbedderRecipe, lambda chosen, _: EmbedderJob(chosen), recipe, out, set_)
 
 
 @train.command()
@@ -46,7 +50,7 @@ def reader(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> No
     """Answer spans, from questions with marked answers."""
     from realm.training.reader import ReaderJob, ReaderRecipe
 
-    _run(ReaderRecipe, lambda chosen: ReaderJob(chosen), recipe, out, set_)
+    _run(ReaderRecipe, lambda chosen, _: ReaderJob(chosen), recipe, out, set_)
 
 
 @train.command()
@@ -58,7 +62,7 @@ def ict(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> None:
     def measure(_: IctRecipe, job: IctJob) -> Evaluate:
         return job.held_out_figures
 
-    _run(IctRecipe, lambda chosen: IctJob(chosen), recipe, out, set_, measure)
+    _run(IctRecipe, lambda chosen, report: IctJob(chosen, report=report), recipe, out, set_, measure)
 
 
 @train.command()
@@ -70,7 +74,7 @@ def pretrain(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> 
     def measure(_: PretrainRecipe, job: PretrainJob) -> Evaluate:
         return job.held_out_figures
 
-    _run(PretrainRecipe, lambda chosen: PretrainJob(chosen, out), recipe, out, set_, measure)
+    _run(PretrainRecipe, lambda chosen, report: PretrainJob(chosen, out, report=report), recipe, out, set_, measure)
 
 
 @train.command()
@@ -103,7 +107,7 @@ def finetune(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> 
     def measure(_: FinetuneRecipe, job: FinetuneJob) -> Evaluate:
         return lambda: job.dev_figures(is_right)
 
-    _run(FinetuneRecipe, lambda chosen: FinetuneJob(chosen, out), recipe, out, set_, measure)
+    _run(FinetuneRecipe, lambda chosen, report: FinetuneJob(chosen, out, report=report), recipe, out, set_, measure)
 
 
 @train.command()
@@ -121,7 +125,7 @@ def pack(
 
 def _run(
     kind: type[RecipeT],
-    make_job: Callable[[RecipeT], JobT],
+    make_job: Callable[[RecipeT, JobReport], JobT],
     recipe_name: str,
     out: Path,
     overrides: list[str] | None,
@@ -131,7 +135,7 @@ def _run(
 
     Args:
         kind: The job's recipe.
-        make_job: The job of a recipe.
+        make_job: The job of a recipe, and what it tells while it is made and runs.
         recipe_name: As given by the caller.
         out: The run folder.
         overrides: key=value items.
@@ -146,10 +150,12 @@ def _run(
         raise RecipeError("evaluate_every_steps: this job has no dev metric; leave the key out.")
     processes = Processes.current()
     _claim(out, recipe, processes.is_first)
-    job = make_job(recipe)
-    evaluate = evaluate_with(recipe, job) if evaluate_with is not None and recipe.evaluate_every_steps else None
     with progress_bar("training", "steps", recipe.steps) as (bar, task):
         bar.disable = not processes.is_first
+        waiting = bar.add_task("", total=None, unit="blocks", rate=None, visible=False)
+        job = make_job(recipe, _job_report(bar, waiting))
+        bar.update(waiting, visible=False)
+        evaluate = evaluate_with(recipe, job) if evaluate_with is not None and recipe.evaluate_every_steps else None
 
         def report(step: int, figures: Mapping[str, float]) -> None:
             shown = "  ".join(f"{key} {value:.3g}" for key, value in figures.items())
@@ -160,6 +166,22 @@ def _run(
     if processes.is_first:
         stdout.print(_what_is_done(out))
     leave()
+
+
+def _job_report(bar: Progress, task: TaskID) -> JobReport:
+    """What there is to wait for, in a line of its own."""
+    from realm.training.job_report import JobReport
+
+    def opening(what: str, blocks: int) -> None:
+        bar.update(task, description=f"{what}: {blocks:,}", visible=True)
+
+    def embedding(progress: EmbeddingProgress) -> None:
+        bar.update(
+            task, description="embedding", completed=progress.done, total=progress.total,
+            rate=progress.blocks_per_second, visible=progress.done < progress.total,
+        )  # fmt: skip
+
+    return JobReport(opening, embedding, bar.console.print)
 
 
 def _claim(out: Path, recipe: LoopRecipe, is_first: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from realm.openqa.default_model import cache_folder
 from realm.text.pieces import PieceTokenizer
 from realm.training.block_source import BlockSource, open_blocks
+from realm.training.job_report import QUIET, JobReport
 from realm.training.recipe import LoopRecipe
 
 
@@ -50,7 +51,11 @@ class CorpusRecipe(LoopRecipe):
         """Folder of the cache."""
         return Path(self.cache) if self.cache else cache_folder() / "blocks"
 
-    def open_corpus(self, source: str, tokenizer: PieceTokenizer, max_pieces: int) -> BlockSource:
+    def open_corpus(
+        self, source: str, tokenizer: PieceTokenizer, max_pieces: int, report: JobReport = QUIET
+    ) -> BlockSource:
         """Blocks of one of the recipe's sources, at most so long; `open_blocks` says what it raises."""
-        path = Path(self.data, source)
-        return open_blocks(path, tokenizer, self.cache_path, self.max_documents or None, max_pieces=max_pieces)
+        return open_blocks(
+            Path(self.data, source), tokenizer, self.cache_path, self.max_documents or None, max_pieces=max_pieces,
+            progress=report.opening_of("reading blocks"),
+        )  # fmt: skip

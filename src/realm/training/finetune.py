@@ -38,6 +38,7 @@ from realm.training.finetune_sources import open_sources
 from realm.training.finetune_start import FinetuneStart
 from realm.training.finetune_vectors import BlockVectors
 from realm.training.job import Figures, Job
+from realm.training.job_report import QUIET, JobReport
 from realm.training.shuffling import Shuffle
 
 _TRIED_QUESTIONS = 256
@@ -56,7 +57,7 @@ class FinetuneJob(Job):
         recipe: See `FinetuneRecipe`.
         run: The run folder, where snapshots are.
         corpus: The blocks; None to open those that the recipe names.
-        say: Is told what a person should know about snapshots; a warning unless given.
+        report: Is told how opening and embedding go.
 
     Source: ORQA, Lee et al. 2019, section 6; google-research `language/orqa/models/orqa_model.py` (865fae6).
     Differs: batches of questions; a question that has no right span in what it would read is not read, as its loss
@@ -68,14 +69,14 @@ class FinetuneJob(Job):
         recipe: FinetuneRecipe,
         run: Path,
         corpus: BlockSource | None = None,
-        say: Callable[[str], None] | None = None,
+        report: JobReport = QUIET,
     ) -> None:
         self.recipe = recipe
         self._processes = Processes.current()
         self._start = FinetuneStart.of(recipe)
         self._tokenizer = PieceTokenizer.from_folder(self._start.embedder)
         self._builder = InputBuilder(self._tokenizer)
-        sources = open_sources(recipe, self._tokenizer, self._processes, corpus)
+        sources = open_sources(recipe, self._tokenizer, self._processes, corpus, report)
         self._corpus, self._questions = sources.corpus, sources.questions
         finder = AnswerFinder.of(recipe, self._corpus, self._tokenizer)
         self._collator = Collator(self._builder, finder, recipe)
@@ -85,7 +86,7 @@ class FinetuneJob(Job):
         self.model: nn.Module = self.networks
         self._retrieval = Retrieval(self._corpus, finder, self._collator, recipe.retrieved)
         self._block_vectors = BlockVectors(
-            recipe, run, sources, self._start, self._builder, self.networks.open_qa.embedder, self._processes, say
+            recipe, run, sources, self._start, self._builder, self.networks.open_qa.embedder, self._processes, report
         )
         self._vectors = self._leaf = torch.empty(0)
         self._shared: dict[str, float] = {}

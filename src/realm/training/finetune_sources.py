@@ -15,6 +15,7 @@ from realm.training.block_source import BlockSource
 from realm.training.distributed import Processes
 from realm.training.finetune_questions import Questions
 from realm.training.finetune_recipe import FinetuneRecipe
+from realm.training.job_report import QUIET, JobReport
 
 
 class FinetuneSources(NamedTuple):
@@ -32,7 +33,11 @@ class FinetuneSources(NamedTuple):
 
 
 def open_sources(
-    recipe: FinetuneRecipe, tokenizer: PieceTokenizer, processes: Processes, corpus: BlockSource | None = None
+    recipe: FinetuneRecipe,
+    tokenizer: PieceTokenizer,
+    processes: Processes,
+    corpus: BlockSource | None = None,
+    report: JobReport = QUIET,
 ) -> FinetuneSources:
     """Open what a recipe names; the first process makes what is not in the cache yet, and the others wait.
 
@@ -41,6 +46,7 @@ def open_sources(
         tokenizer: Of the model.
         processes: Those that train.
         corpus: The blocks, if they are open already.
+        report: Is told how it goes.
 
     Raises:
         SourceError: A source is missing, damaged or empty.
@@ -55,7 +61,9 @@ def open_sources(
     # Absolute: a process that refreshes the index may have been started elsewhere.
     path = (data / recipe.corpus).absolute()
     if corpus is None:
-        corpus = processes.first_alone(lambda: recipe.open_corpus(recipe.corpus, tokenizer, recipe.block_seq_len))
+        corpus = processes.first_alone(
+            lambda: recipe.open_corpus(recipe.corpus, tokenizer, recipe.block_seq_len, report)
+        )
     if len(corpus) < recipe.reader_blocks:
         raise RecipeError(
             f"reader_blocks is {recipe.reader_blocks:,}, but {recipe.corpus} has {len(corpus):,} blocks. Lower it, or "

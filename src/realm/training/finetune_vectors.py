@@ -9,7 +9,7 @@ Knows no questions. Read `BlockVectors`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from realm.training.finetune_recipe import FinetuneRecipe
 from realm.training.finetune_sources import FinetuneSources
 from realm.training.finetune_start import FinetuneStart
 from realm.training.given_blocks import is_knowledge_base
+from realm.training.job_report import QUIET, JobReport
 from realm.training.refresh import Refresher
 from realm.training.tokenizer_files import TOKENIZER_FILE
 
@@ -40,7 +41,7 @@ class BlockVectors:
         builder: Of the model's tokenizer.
         embedder: What embeds blocks.
         processes: Those that train.
-        say: Is told what a person should know about snapshots; a warning unless given.
+        report: Is told how embedding goes.
 
     Raises:
         RecipeError: Vectors of the corpus are asked for, but the run does not start from a whole model.
@@ -57,7 +58,7 @@ class BlockVectors:
         builder: InputBuilder,
         embedder: RealmEmbedder,
         processes: Processes,
-        say: Callable[[str], None] | None = None,
+        report: JobReport = QUIET,
     ) -> None:
         self._is_trained, self._given = recipe.train_blocks, None
         if recipe.block_vectors == "corpus":
@@ -68,12 +69,10 @@ class BlockVectors:
         modes = recipe if recipe.train_blocks else dataclasses.replace(recipe, refresh="in_step")
         plan = RefreshPlan(str(sources.path), recipe.max_documents or None, recipe.block_seq_len)
 
-        said: dict[str, Any] = {} if say is None else {"say": say}
-
         def refresher(those: Processes) -> Refresher:
             return Refresher(
                 run, modes, sources.corpus, builder, embedder, plan, start.embedder / TOKENIZER_FILE, processes=those,
-                **said,
+                progress=report.embedding, say=report.say,
             )  # fmt: skip
 
         self._make_refresher = refresher

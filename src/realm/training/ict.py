@@ -8,7 +8,6 @@ loop. Read `ict_recipe` and `ict_data` first.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -30,6 +29,7 @@ from realm.training.ict_data import ClozeBatch, ClozeBatches
 from realm.training.ict_recipe import IctRecipe
 from realm.training.ict_start import start_embedder, start_folder
 from realm.training.job import Job
+from realm.training.job_report import QUIET, JobReport
 from realm.training.tokenizer_files import copy_tokenizer
 from realm.training.warm_start import WEIGHTS_FILE
 
@@ -46,19 +46,21 @@ class IctJob(Job):
     Args:
         recipe: See `IctRecipe`.
         source: The blocks; None to open those that the recipe names.
+        report: Is told how opening goes.
 
     Source: ORQA, Lee et al. 2019, section 5.
     """
 
-    def __init__(self, recipe: IctRecipe, source: BlockSource | None = None) -> None:
+    def __init__(self, recipe: IctRecipe, source: BlockSource | None = None, report: JobReport = QUIET) -> None:
         self.recipe = recipe
         self._folder = start_folder(recipe)
         tokenizer = PieceTokenizer.from_folder(self._folder)
         self._builder = InputBuilder(tokenizer)
         self._processes = Processes.current()
         if source is None:
-            opened = functools.partial(recipe.open_corpus, recipe.blocks, tokenizer, recipe.max_block_pieces)
-            source = self._processes.first_alone(opened)
+            source = self._processes.first_alone(
+                lambda: recipe.open_corpus(recipe.blocks, tokenizer, recipe.max_block_pieces, report)
+            )
         self._source = source
         self._batches = ClozeBatches(source, tokenizer, recipe)
         self.embedder = start_embedder(

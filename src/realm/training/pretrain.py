@@ -12,7 +12,6 @@ command line. Read `pretrain_recipe` first.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from realm.models.masked_losses import null_probability, per_span, per_token, re
 from realm.text.pieces import PieceTokenizer
 from realm.training.distributed import Processes
 from realm.training.job import Figures, Job
+from realm.training.job_report import QUIET, JobReport
 from realm.training.masking import Masker, MaskingKind
 from realm.training.pretrain_data import MaskedSentences, Origins
 from realm.training.pretrain_inputs import Collator, Example, MicroBatch
@@ -41,7 +41,6 @@ from realm.training.pretrain_start import Start, start_networks
 from realm.training.refresh import Refresher
 from realm.training.tokenizer_files import TOKENIZER_FILE
 
-_LOG = logging.getLogger(__name__)
 _SAMPLED_BLOCKS = 512
 
 
@@ -68,7 +67,7 @@ class PretrainJob(Job):
         recipe: See `PretrainRecipe`.
         run: The run folder, where snapshots are.
         sources: What is retrieved from and masked in; None to open what the recipe names.
-        say: Is told what a person should know about snapshots; a warning unless given.
+        report: Is told how opening and embedding go.
 
     Source: REALM, Guu et al. 2020; google-research `language/realm/model.py` (865fae6).
     """
@@ -78,14 +77,14 @@ class PretrainJob(Job):
         recipe: PretrainRecipe,
         run: Path,
         sources: Sources | None = None,
-        say: Callable[[str], None] = _LOG.warning,
+        report: JobReport = QUIET,
     ) -> None:
         self.recipe, self._run = recipe, run
         self._processes = Processes.current()
         self._start = Start.of(recipe)
         self._tokenizer = PieceTokenizer.from_folder(self._start.encoder)
         self._builder = InputBuilder(self._tokenizer)
-        self._sources = sources or open_sources(recipe, self._tokenizer, self._processes)
+        self._sources = sources or open_sources(recipe, self._tokenizer, self._processes, report)
         self._questions = answerable_questions(Path(recipe.data, recipe.questions)) if recipe.questions else []
         kind: MaskingKind = recipe.masking  # type: ignore[assignment]  # the recipe allows no other
         masker = Masker(self._tokenizer, kind, recipe.query_seq_len - 2, recipe.max_masks)
@@ -97,7 +96,7 @@ class PretrainJob(Job):
             self._builder, recipe.query_seq_len, recipe.candidate_seq_len, recipe.micro_rows, recipe.null_document
         )
         self._finder = CandidateFinder(recipe, self._sources.corpus, self._builder, embedder)
-        self._say = say
+        self._report = report
         self._refresher = self._make_refresher(self._processes)
         self._retrieval_seconds = 0.0
         self._padding = [0, 0]
@@ -241,5 +240,6 @@ class PretrainJob(Job):
     def _make_refresher(self, processes: Processes) -> Refresher:
         return Refresher(
             self._run, self.recipe, self._sources.corpus, self._builder, self.networks.embedder, self._sources.plan,
-            self._start.encoder / TOKENIZER_FILE, processes=processes, say=self._say,
+            self._start.encoder / TOKENIZER_FILE, processes=processes, progress=self._report.embedding,
+            say=self._report.say,
         )  # fmt: skip

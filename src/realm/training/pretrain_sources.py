@@ -12,6 +12,7 @@ from realm.text.pieces import PieceTokenizer
 from realm.training.block_source import BlockSource
 from realm.training.distributed import Processes
 from realm.training.exports import RefreshPlan
+from realm.training.job_report import QUIET, JobReport
 from realm.training.pretrain_recipe import PretrainRecipe
 from realm.training.pretrain_sentences import SentenceSource, is_annotated, mark_sentences, open_annotated
 
@@ -35,25 +36,33 @@ class Sources:
         return {"corpus": self.corpus.digest, "sentences": self.sentences.digest}
 
 
-def open_sources(recipe: PretrainRecipe, tokenizer: PieceTokenizer, processes: Processes) -> Sources:
+def open_sources(
+    recipe: PretrainRecipe, tokenizer: PieceTokenizer, processes: Processes, report: JobReport = QUIET
+) -> Sources:
     """Open what a recipe names; the first process makes what is not in the cache yet, and the others wait.
+
+    Args:
+        recipe: See `PretrainRecipe`.
+        tokenizer: Of the encoder.
+        processes: Those that train.
+        report: Is told how it goes.
 
     Raises:
         SourceError: A source is missing, damaged or empty, or no block has a name or a date.
         RecipeError: There is no such tagger.
     """
-    return processes.first_alone(lambda: _open(recipe, tokenizer))
+    return processes.first_alone(lambda: _open(recipe, tokenizer, report))
 
 
-def _open(recipe: PretrainRecipe, tokenizer: PieceTokenizer) -> Sources:
-    cache, max_pieces = recipe.cache_path, recipe.candidate_seq_len
-    corpus = recipe.open_corpus(recipe.corpus, tokenizer, max_pieces)
+def _open(recipe: PretrainRecipe, tokenizer: PieceTokenizer, report: JobReport) -> Sources:
+    cache, max_pieces, marking = recipe.cache_path, recipe.candidate_seq_len, report.opening_of("looking for names")
+    corpus = recipe.open_corpus(recipe.corpus, tokenizer, max_pieces, report)
     # Absolute: a process that refreshes the index may have been started elsewhere.
     plan = RefreshPlan(str(Path(recipe.data, recipe.corpus).absolute()), recipe.max_documents or None, max_pieces)
     if not recipe.sentences:
-        return Sources(corpus, mark_sentences(corpus, recipe.masking, recipe.tagger, cache), plan)
+        return Sources(corpus, mark_sentences(corpus, recipe.masking, recipe.tagger, cache, marking), plan)
     other = Path(recipe.data, recipe.sentences)
     if is_annotated(other):
         return Sources(corpus, open_annotated(other, recipe.masking, corpus.tokenizer_digest, cache), plan)
-    blocks = recipe.open_corpus(recipe.sentences, tokenizer, max_pieces)
-    return Sources(corpus, mark_sentences(blocks, recipe.masking, recipe.tagger, cache), plan)
+    blocks = recipe.open_corpus(recipe.sentences, tokenizer, max_pieces, report)
+    return Sources(corpus, mark_sentences(blocks, recipe.masking, recipe.tagger, cache, marking), plan)
