@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from realm.cli.evaluation import identity
 from realm.cli.options import JsonOption, KbOption, ModelOption
 from realm.cli.output import print_json, progress_bar, stdout
 
@@ -30,11 +31,13 @@ def calibrate(
     """Learn how sure to be of answers, and below which confidence to say that there is none.
 
     Every question is also asked with the passages hidden that hold its answers. Half of the questions is learned
-    from, the other half measured on.
+    from, the other half measured on. What was asked is kept in the folder: a run that was cut short goes on.
     """
     from realm.artifacts import sha256_of_file
     from realm.corpus.questions import read_reference_questions
-    from realm.evaluation.calibrating import collect_cases, fit_confidence, measure_confidence
+    from realm.evaluation.calibrating import fit_confidence, measure_confidence
+    from realm.evaluation.calibration_cases import collect_cases, kept_cases
+    from realm.evaluation.predicting import claim_folder
     from realm.openqa.ask import OpenQA, Searching
     from realm.openqa.calibration import Calibration, Signs
 
@@ -46,19 +49,20 @@ def calibrate(
         "questions": questions.name, "questions_sha256": sha256_of_file(questions), "asked": len(references),
         "top": top, "blocks": qa.knowledge_base.live_blocks,
     }  # fmt: skip
+    settings = {**measured, **identity(qa)}
     fitted = {}
     for name, hybrid in (("vectors", False), ("words", True)):
+        path = claim_folder(out, settings, f"cases-{name}.jsonl")
         with progress_bar(f"asking, by {name}", "questions", len(references)) as (bar, task):
-            begin = time.monotonic()
+            begin, kept = time.monotonic(), kept_cases(path)
 
             def report(done: int) -> None:
-                bar.update(task, completed=done, rate=done / (time.monotonic() - begin))  # noqa: B023
+                bar.update(task, completed=done, rate=(done - kept) / (time.monotonic() - begin))  # noqa: B023
 
-            cases = collect_cases(qa, references, Searching(hybrid=hybrid), top, progress=report)
+            cases = collect_cases(qa, references, Searching(hybrid=hybrid), top, path, progress=report)
         signs = [sign for sign in Signs._fields if hybrid or sign != "standing"]
         fitted[name] = fit_confidence([case for case in cases if not case.is_test], signs)
         measured[name] = measure_confidence(fitted[name], [case for case in cases if case.is_test])
-    out.mkdir(parents=True, exist_ok=True)
     Calibration(qa.model.reader_sha256, fitted["vectors"], fitted["words"], measured).save(out)
     if json:
         print_json(measured)

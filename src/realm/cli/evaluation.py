@@ -71,7 +71,7 @@ def evaluate(
         "questions_sha256": sha256_of_file(questions),
         "asked": len(asked),
         "regex": regex,
-        **_identity(qa),
+        **identity(qa),
         "top": top,
         "retrieve": max(top, retrieve),
         "min_confidence": min_confidence,
@@ -164,7 +164,7 @@ def _read(path: Path, sample: int | None, regex: bool) -> list[ReferenceQuestion
     return [found[place] for place in chosen]
 
 
-def _identity(qa: OpenQA) -> dict[str, Any]:
+def identity(qa: OpenQA) -> dict[str, Any]:
     """What says which system answers; the model's digest leaves out the reader and the questions' own embedder."""
     from realm.artifacts import sha256_of_file
 

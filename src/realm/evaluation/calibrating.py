@@ -1,116 +1,30 @@
-"""How sure to be of answers, learned from questions that a knowledge base answers, and from the same questions with
-every block hidden that holds an answer.
+"""How sure to be of answers: fitted to some, and measured on others.
 
-    questions ─► find 40 blocks ─┬─ read the best 5 ───────────────────────► right or wrong ─┐
-                                 └─ without those that hold an answer: 5 ──► wrong ──────────┴─► fit, on one half
-                                                                                              ─► measure, on the other
+    cases of one half of the questions ─► fit_confidence ─► weights of the signs, and a threshold
+    cases of the other half ────────────► measure_confidence ─► calibration error, shares given and refused
 
-Knows answers with their signs, not how they are found: that is handed in as an `OpenQA`.
+Knows cases (see `calibration_cases`), not where they come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.artifacts import sha256_of_text
-from realm.corpus.answers import contains_answer
-from realm.corpus.expressions import ExpressionMatcher
-from realm.corpus.questions import ReferenceQuestion
-from realm.errors import QuestionError, UsageError
+from realm.errors import UsageError
 from realm.evaluation.calibration import BINS, expected_calibration_error
-from realm.evaluation.exact_match import exact_match
-from realm.openqa.calibration import Confidence, Signs
-from realm.records import Answer, Question
+from realm.evaluation.calibration_cases import Case
+from realm.openqa.calibration import Confidence
 
-if TYPE_CHECKING:
-    from realm.openqa.ask import Asked, OpenQA, Searching
-
-RETRIEVED = 40
-"""So many blocks are found, of which those that hold an answer are hidden, so that enough are left to read."""
 HIDDEN_WEIGHT = 0.15
 """How much a question with its answer hidden counts beside one without: about one of eight cannot be answered."""
 KEPT = 0.93
 """The threshold is as high as it may be for this part of the right answers to be given."""
 _RIDGE = 1.0
 _NEWTON_STEPS = 50
-
-
-class Case(NamedTuple):
-    """One answer.
-
-    Attributes:
-        signs: What is known of it.
-        is_right: Whether it matches a reference.
-        is_hidden: Whether blocks that hold an answer were hidden.
-        is_test: Which half of the questions it belongs to: all questions about one passage to the same.
-    """
-
-    signs: Signs
-    is_right: bool
-    is_hidden: bool
-    is_test: bool
-
-
-def collect_cases(
-    qa: OpenQA,
-    references: Sequence[ReferenceQuestion],
-    searching: Searching,
-    top: int,
-    *,
-    batch: int = 8,
-    progress: Callable[[int], None] | None = None,
-) -> list[Case]:
-    """Ask every question twice: with all blocks, and with those hidden that hold an answer.
-
-    Args:
-        qa: What is calibrated.
-        references: Questions with answers; one without is passed over, as is one that is refused.
-        searching: How blocks are found.
-        top: How many are read.
-        batch: Questions asked together.
-        progress: Called after every batch with the questions done.
-    """
-    matcher = ExpressionMatcher()
-    cases: list[Case] = []
-    for start in range(0, len(references), batch):
-        group = [reference for reference in references[start : start + batch] if any(reference.question.answers)]
-        for is_hidden, answers in _answers(qa, [reference.question for reference in group], searching, top):
-            for reference, answer in zip(group, answers, strict=True):
-                if answer is not None and answer.signs:
-                    is_right = _is_right(answer.text or "", reference.question, matcher)
-                    cases.append(Case(Signs(**answer.signs), is_right, is_hidden, _is_test(reference)))
-        if progress is not None:
-            progress(min(start + batch, len(references)))
-    return cases
-
-
-def _answers(
-    qa: OpenQA, questions: Sequence[Question], searching: Searching, top: int
-) -> list[tuple[bool, list[Answer | None]]]:
-    """Answers with all blocks and with some hidden; None for a question that is refused."""
-    asked: list[Asked | None] = []
-    for question in questions:
-        try:
-            asked.append(qa.find([question.text], max(top, RETRIEVED), searching)[0])
-        except QuestionError:
-            asked.append(None)
-    there = [one for one in asked if one is not None]
-    hidden = []
-    for question, one in zip(questions, asked, strict=True):
-        if one is not None:
-            holds = [contains_answer(b.block.text, question.answers, question.answer_type) for b in qa.blocks_of(one)]
-            hidden.append(replace(one, found=one.found.at(np.flatnonzero(~np.array(holds, dtype=np.bool_)))))
-    found: list[tuple[bool, list[Answer | None]]] = []
-    for is_hidden, several in ((False, there), (True, hidden)):
-        best = [replace(one, found=one.found.at(np.arange(min(top, len(one.found.rows))))) for one in several]
-        answers = iter(qa.read(best, top, 0.0))
-        found.append((is_hidden, [None if one is None else next(answers) for one in asked]))
-    return found
 
 
 def fit_confidence(cases: Sequence[Case], names: Sequence[str]) -> Confidence:
@@ -179,13 +93,3 @@ def _logistic(
         if np.abs(step).max() < 1e-10:
             break
     return np.asarray(solution, dtype=np.float64)
-
-
-def _is_right(text: str, question: Question, matcher: ExpressionMatcher) -> bool:
-    if question.answer_type == "regex":
-        return matcher.at_start(text, question.answers)
-    return exact_match(text, question.answers)
-
-
-def _is_test(reference: ReferenceQuestion) -> bool:
-    return int(sha256_of_text(reference.passage or reference.question.text)[:8], 16) % 2 == 1

@@ -26,18 +26,19 @@ Ask = Callable[[Sequence[str]], Sequence[Answer]]
 Progress = Callable[[int, int], None]
 
 
-def claim_folder(folder: Path, settings: Mapping[str, Any]) -> Path:
-    """Make a folder that holds predictions of these settings alone.
+def claim_folder(folder: Path, settings: Mapping[str, Any], name: str = PREDICTIONS) -> Path:
+    """Make a folder that holds predictions, or other answers, of these settings alone.
 
     Args:
         folder: Made unless it is there.
-        settings: What the predictions depend on, JSON-able.
+        settings: What they depend on, JSON-able.
+        name: Of the file that they are kept in.
 
     Returns:
-        The file of predictions in it, which may hold some of an earlier run already.
+        That file, which may hold some of an earlier run already.
 
     Raises:
-        UsageError: The folder cannot be made, or holds predictions made with other settings.
+        UsageError: The folder cannot be made, or holds answers made with other settings.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> Path:
         found = None
     except (OSError, ValueError) as exc:
         raise UsageError(f"{folder}: cannot be used for a report: {exc}") from exc
-    path = folder / PREDICTIONS
+    path = folder / name
     wanted = json.loads(json.dumps(settings))
     if found is None and path.exists():
         raise UsageError(f"{path} is there, but not the {SETTINGS} it was made with. Give another folder")
@@ -106,13 +107,18 @@ def predict(
 
 
 def _finished(path: Path) -> set[str]:
-    """Ids of the questions that have a prediction. A line that was cut short is taken off the file."""
+    """Ids of the questions that have a prediction."""
     if not path.exists():
         return set()
+    drop_broken_end(path)
+    return {prediction.id for prediction in read_predictions(path)}
+
+
+def drop_broken_end(path: Path) -> None:
+    """Take a line that was cut short off a file."""
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.truncate(_end_of_last_line(file, size))
-    return {prediction.id for prediction in read_predictions(path)}
 
 
 def _end_of_last_line(file: Any, size: int) -> int:

@@ -1,0 +1,90 @@
+"""`realm calibrate` from the outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Run
+
+from realm.openqa.ask import OpenQA, Searching
+from realm.openqa.calibration import Calibration
+
+WORDS = ("rome", "the moon", "zürich", "nowhere", "paris", "opera", "bridge", "river")
+
+
+@pytest.fixture
+def questions(tmp_path: Path, kb: Path) -> Path:
+    """Questions of which two in three are answered right, because what the tiny model says is the reference."""
+    qa = OpenQA.load(kb)
+    path = tmp_path / "asked.jsonl"
+    lines = []
+    for number in range(24):
+        text = f"who ruled {WORDS[number % len(WORDS)]} in {number}?"
+        said = {qa.ask(text, top=2, searching=Searching(hybrid=hybrid), min_confidence=0.0).text for hybrid in (0, 1)}
+        answers = sorted(filter(None, said)) if number % 3 else ["never said"]
+        lines.append(json.dumps({"id": str(number), "question": text, "answers": answers}) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def calibrated(realm: Run, questions: Path, kb: Path, out: Path) -> dict[str, Any]:
+    said = realm("calibrate", questions, "--kb", kb, "--out", out, "--top", 2, "--json")
+    assert said.code == 0, said.err
+    figures: dict[str, Any] = json.loads(said.out)
+    return figures
+
+
+def test_calibrate_writes_what_the_model_then_uses(realm: Run, questions: Path, kb: Path, tmp_path: Path) -> None:
+    figures = calibrated(realm, questions, kb, tmp_path / "out")
+    found = Calibration.load(tmp_path / "out")
+    assert found is not None
+    assert found.measured == figures
+    assert (figures["asked"], figures["top"], figures["questions"]) == (24, 2, "asked.jsonl")
+    for name in ("vectors", "words"):
+        assert 0 < figures[name]["right"] < figures[name]["questions"] < 24
+        assert 0 < figures[name]["hidden"] <= figures[name]["questions"]
+        cases = [json.loads(line) for line in (tmp_path / "out" / f"cases-{name}.jsonl").read_text().splitlines()]
+        assert len(cases) == 24
+        assert sum(case[4] for one in cases for case in one if not case[5]) == 16
+
+
+def test_calibrate_goes_on_where_it_was_stopped(
+    realm: Run, questions: Path, kb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = calibrated(realm, questions, kb, tmp_path / "out")
+    cases = tmp_path / "out" / "cases-words.jsonl"
+    lines = cases.read_text().splitlines(keepends=True)
+    cases.write_text("".join(lines[:21]) + lines[21][:9])
+    asked = []
+    find = OpenQA.find
+
+    def counted(self: OpenQA, texts: list[str], *others: Any) -> Any:
+        asked.extend(texts)
+        return find(self, texts, *others)
+
+    monkeypatch.setattr(OpenQA, "find", counted)
+    again = calibrated(realm, questions, kb, tmp_path / "out")
+    assert len(asked) == 3
+    # Other questions in a batch move the last digits.
+    for name in ("vectors", "words"):
+        assert again.pop(name) == pytest.approx(whole.pop(name), abs=1e-5)
+    assert again == whole
+
+
+def test_cases_of_other_questions_are_not_mixed(realm: Run, questions: Path, kb: Path, tmp_path: Path) -> None:
+    calibrated(realm, questions, kb, tmp_path / "out")
+    said = realm("calibrate", questions, "--kb", kb, "--out", tmp_path / "out", "--top", 3)
+    assert said.code == 2
+    assert "was made with top 2; now it is 3" in said.err
+
+
+def test_a_damaged_file_of_cases_is_named_with_its_line(realm: Run, questions: Path, kb: Path, tmp_path: Path) -> None:
+    calibrated(realm, questions, kb, tmp_path / "out")
+    cases = tmp_path / "out" / "cases-vectors.jsonl"
+    cases.write_text(cases.read_text().replace("[", "{", 1))
+    said = realm("calibrate", questions, "--kb", kb, "--out", tmp_path / "out", "--top", 2)
+    assert said.code == 2
+    assert "cases-vectors.jsonl, line 1: no cases" in said.err
