@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_trunk import write_lines
 
 from realm.artifacts import sha256_of_file
 from realm.cli import training
@@ -188,3 +189,22 @@ def test_run_with_a_dev_metric_stops_early_and_says_so(
     assert "done after 4 steps of 9, nothing got better; the result is in" in capsys.readouterr().out.replace("\n", "")
     best, model = (load_file(tmp_path / "run" / name / "model.safetensors") for name in ("best", "model"))
     assert all(torch.equal(best[name], model[name]) for name in best)
+
+
+def test_curves_draws_what_runs_have_logged(realm: Realm, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, loss in (("first", 3.0), ("second", 2.0)):
+        lines = [{"step": 10, "loss": loss}, {"step": 10, "dev_em": 0.5, "dev_best_step": 10}]
+        (tmp_path / name).mkdir()
+        write_lines(tmp_path / name / "log.jsonl", lines)
+    runs = (tmp_path / "first", tmp_path / "second")
+    picture = tmp_path / "curves.png"
+    assert realm("train", "curves", *runs, "--out", picture) == 0
+    assert capsys.readouterr().out == f"{picture}: loss, dev_em\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for wrong, said in (
+        ((*runs, "--figure", "f1"), "No run has logged f1; there are dev_best_step, dev_em, loss."),
+        ((tmp_path / "third",), "third/log.jsonl cannot be read"),
+    ):
+        assert realm("train", "curves", *wrong, "--out", tmp_path / "no.png") == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists()

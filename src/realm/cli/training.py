@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from realm.cli.output import progress_bar, stdout
-from realm.errors import RecipeError
+from realm.errors import RecipeError, SourceError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     JobT = TypeVar("JobT", bound=Job)
 
 train = typer.Typer(help="Train a model from a recipe.", no_args_is_help=True)
+
+_NOT_DRAWN = ("dev_best_step", "dev_held_out_examples", "dev_held_out_masked_pieces")
 
 RecipeArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of a built-in recipe.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Run folder: checkpoint, log, result.")]
@@ -121,6 +123,32 @@ def pack(
 
     size = pack_runs(embedder_run, reader_run, out)
     stdout.print(f"{out}: {size / 1e6:.1f} MB")
+
+
+@train.command()
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; runs that went on from each other side by side.")],
+    out: Annotated[Path, typer.Option("--out", help="The picture, PNG.")],
+    figure: Annotated[
+        list[str] | None, typer.Option("--figure", help="A figure of the log; several may be given.")
+    ] = None,
+) -> None:
+    """Draw what runs have logged: the loss and all dev figures, unless others are asked for."""
+    from realm.evaluation.curves import draw_curves
+    from realm.training.log import read_log
+
+    logs = {str(run): read_log(run) for run in runs}
+    logged = list(dict.fromkeys(key for lines in logs.values() for line in lines for key in line if key != "step"))
+    wanted = figure or ["loss", *(key for key in logged if key.startswith("dev_") and key not in _NOT_DRAWN)]
+    if unknown := [key for key in wanted if key not in logged]:
+        raise SourceError(f"No run has logged {', '.join(unknown)}; there are {', '.join(sorted(logged))}.")
+    figures = {
+        key: {
+            run: points for run, lines in logs.items() if (points := [(n["step"], n[key]) for n in lines if key in n])
+        }
+        for key in wanted
+    }
+    stdout.print(f"{draw_curves(out, figures)}: {', '.join(wanted)}")
 
 
 def _run(

@@ -37,19 +37,20 @@ def draw_plots(folder: Path, figures: Figures) -> list[Path]:
     curve, error, recalls = figures.risk_coverage, figures.calibration_error, figures.recall_curves
     drawn = []
     if curve is not None:
-        drawn.append(_draw(folder / "risk_coverage.png", lambda figure: _risk_coverage(figure, curve)))
+        drawn.append(draw(folder / "risk_coverage.png", lambda figure: _risk_coverage(figure, curve)))
     if error is not None:
-        drawn.append(_draw(folder / "reliability.png", lambda figure: _reliability(figure, figures.reliability, error)))
+        drawn.append(draw(folder / "reliability.png", lambda figure: _reliability(figure, figures.reliability, error)))
     if recalls:
-        drawn.append(_draw(folder / "recall.png", lambda figure: _recall(figure, recalls)))
+        drawn.append(draw(folder / "recall.png", lambda figure: _recall(figure, recalls)))
     return drawn
 
 
-def _draw(path: Path, draw: Callable[[Any], None]) -> Path:
+def draw(path: Path, fill: Callable[[Any], None], inches: tuple[float, float] = _INCHES) -> Path:
+    """Write a PNG file of a matplotlib figure that `fill` fills."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
-    draw(figure)
+    figure = Figure(figsize=inches, dpi=_DPI, layout="constrained")
+    fill(figure)
     figure.savefig(path, metadata={"Software": None})
     return path
 
@@ -59,11 +60,12 @@ def _axes(figure: Any, title: str, across: str, up: str) -> Any:
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel(across, fontsize=9)
     axes.set_ylabel(up, fontsize=9)
-    _quiet(axes)
+    quiet(axes)
     return axes
 
 
-def _quiet(axes: Any) -> None:
+def quiet(axes: Any) -> None:
+    """Take what draws the eye from the data out of a panel."""
     axes.tick_params(labelsize=8)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -123,7 +125,7 @@ def _reliability(figure: Any, bins: Sequence[ReliabilityBin], error: Estimate) -
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.02, 1.02)
     for part in (axes, below):
-        _quiet(part)
+        quiet(part)
     _percent(below.xaxis)
     _percent(axes.yaxis)
     _legend(figure)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from realm.errors import SourceError
 from realm.extras import require
 
 LOG_FILE = "log.jsonl"
@@ -104,6 +105,22 @@ class RunLog:
         if self._writer is not None:
             for key, value in figures.items():
                 self._writer.add_scalar(f"{group}/{key.removeprefix(_DEV)}", value, step)
+
+
+def read_log(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's log, in order: those about training, and those with dev figures.
+
+    Raises:
+        SourceError: There is no log, or a line is none of a log.
+    """
+    path = run / LOG_FILE
+    try:
+        # A line that a kill cut short is the last one and has no end.
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        found: list[dict[str, float]] = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as exc:
+        raise SourceError(f"{path} cannot be read ({exc}). Give the run folder of a training job.") from exc
+    return found
 
 
 class Estimate(NamedTuple):
