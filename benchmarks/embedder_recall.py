@@ -19,7 +19,7 @@ import torch
 from hybrid_search import DEPTHS, interval
 from numpy.typing import NDArray
 
-from realm.corpus.answers import contains_answer
+from realm.corpus.answers import which_contain_answer
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.embedder import RealmEmbedder
 from realm.models.trunk import RealmBertModel
@@ -85,7 +85,7 @@ def ranks(
     best = torch.cat(scores, dim=1).topk(DEPTHS[-1]).indices.tolist()
     places = []
     for question, rows in zip(asked, best, strict=True):
-        holds = (contains_answer(text, question.answers, question.answer_type) for text in blocks.texts(rows))
+        holds = which_contain_answer(blocks.utf8_texts(rows), question.answers, question.answer_type)
         places.append(next((place for place, is_there in enumerate(holds) if is_there), DEPTHS[-1]))
     return np.array(places)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.corpus.answers import contains_answer
+from realm.corpus.answers import _BECOME_ASCII, contains_answer, which_contain_answer
 
-ALPHABET = "ab AB1é\u0301ç.,-_'’“$ \n\t\u00a0\u200b東½"
+ALPHABET = "ab AB1kK\u212aé\u0301ç.,-_'’“$ \n\t\u00a0\u200b東½"
 TEXTS = st.text(alphabet=ALPHABET, max_size=40)
 
 
@@ -41,6 +41,22 @@ def test_string_answers_are_found_exactly_where_their_tokens_stand_in_a_row(text
     assert contains_answer(text, answers) == any(holds(text, answer) for answer in answers)
 
 
+@given(st.lists(TEXTS, max_size=4), st.lists(TEXTS, max_size=3))
+def test_many_texts_in_utf8_are_tested_as_each_by_itself(texts: list[str], answers: list[str]) -> None:
+    found = which_contain_answer([text.encode() for text in texts], answers)
+    assert found == [contains_answer(text, answers) for text in texts]
+
+
+def test_no_other_characters_become_ascii_words() -> None:
+    become = set()
+    for code in set(range(0x80, 0x110000)) - set(range(0xD800, 0xE000)):
+        text = unicodedata.normalize("NFD", chr(code)).lower()
+        kinds = [unicodedata.category(character)[0] for character in text]
+        if any(c.isascii() and after != "M" for c, after in zip(text, [*kinds[1:], ""], strict=True)):
+            become.add(chr(code).encode())
+    assert become == set(_BECOME_ASCII)
+
+
 @given(TEXTS, st.integers(0, 40), st.integers(0, 8))
 def test_answer_cut_out_at_token_borders_is_found(text: str, start: int, count: int) -> None:
     words = tokens(text)[start : start + count]
@@ -66,6 +82,7 @@ def test_answer_cut_out_at_token_borders_is_found(text: str, start: int, count: 
 def test_string_answers(text: str, answer: str, found: bool) -> None:
     assert contains_answer(text, [answer]) is found
     assert contains_answer(text, ["no such thing", answer]) is found
+    assert which_contain_answer([text.encode(), b"", text.encode()], [answer]) == [found, False, found]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +104,7 @@ def test_string_answers(text: str, answer: str, found: bool) -> None:
 def test_regex_answers_are_searched_for_and_invalid_ones_are_not_found(text: str, pattern: str, found: bool) -> None:
     assert contains_answer(text, [pattern], "regex") is found
     assert contains_answer(text, ["(", pattern, "no such thing"], "regex") is found
+    assert which_contain_answer([text.encode()], [pattern], "regex") == [found]
 
 
 def test_no_answers_are_never_found() -> None:

@@ -40,8 +40,8 @@ class MemoryBlocks:
     def take(self, rows: Sequence[int]) -> list[TrainingBlock]:
         return [self.blocks[row] for row in rows]
 
-    def texts(self, rows: Sequence[int]) -> list[str]:
-        return [block.text for block in self.take(rows)]
+    def utf8_texts(self, rows: Sequence[int]) -> list[bytes]:
+        return [block.text.encode() for block in self.take(rows)]
 
 
 def memory_blocks(trunk: Path, count: int = 30) -> MemoryBlocks:

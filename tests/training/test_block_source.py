@@ -70,8 +70,8 @@ def test_blocks_of_documents_are_those_of_chunking(
     assert len(store) == len(expected) > 41
     order = [*reversed(range(len(expected))), 5, 5, 0]
     assert store.take(order) == [expected[row] for row in order]
-    assert store.texts(order) == [expected[row].text for row in order]
-    for read in (store.take, store.texts):
+    assert store.utf8_texts(order) == [expected[row].text.encode() for row in order]
+    for read in (store.take, store.utf8_texts):
         with pytest.raises(IndexError, match=f"row {len(store)} was asked for"):
             read([0, len(store)])
     store.verify()

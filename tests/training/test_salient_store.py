@@ -43,8 +43,8 @@ class Blocks:
         self.taken += len(rows)
         return [TrainingBlock(str(row), f"T {row}", self._texts[row], [], []) for row in rows]
 
-    def texts(self, rows: Sequence[int]) -> list[str]:
-        return [block.text for block in self.take(rows)]
+    def utf8_texts(self, rows: Sequence[int]) -> list[bytes]:
+        return [block.text.encode() for block in self.take(rows)]
 
 
 def span(start: int, end: int, kind: str) -> SalientSpan:

@@ -58,7 +58,7 @@ class BlockSource(Protocol):
         """The blocks at `rows`, in their order."""
         ...
 
-    def texts(self, rows: Sequence[int]) -> list[str]:
+    def utf8_texts(self, rows: Sequence[int]) -> list[bytes]:
         """Their texts alone, which is much cheaper."""
         ...
 

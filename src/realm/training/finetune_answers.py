@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.corpus.answers import contains_answer
+from realm.corpus.answers import which_contain_answer
 from realm.corpus.expressions import ExpressionMatcher
 from realm.features.spans import pieces_of_characters
 from realm.openqa.answer_search import answer_places
@@ -95,10 +95,10 @@ class AnswerFinder:
         question = asked.question
         if asked.marked:
             return [bool(spans) for spans in self._marked_places(asked, self._corpus.take(rows))]
-        texts = self._corpus.texts(rows)
+        texts = self._corpus.utf8_texts(rows)
         if question.answer_type == "regex" or self._by_tokens:
-            return [contains_answer(text, question.answers, question.answer_type) for text in texts]
-        answers = [answer for answer in question.answers if answer]
+            return which_contain_answer(texts, question.answers, question.answer_type)
+        answers = [answer.encode() for answer in question.answers if answer]
         return [any(answer in text for answer in answers) for text in texts]
 
     def _marked_places(self, asked: AskedQuestion, blocks: Sequence[TrainingBlock]) -> list[list[tuple[int, int]]]:

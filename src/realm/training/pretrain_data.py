@@ -89,7 +89,7 @@ class MaskedSentences:
         """One sentence of each block, with the randomness of its own seed."""
         numbers = [int(row) for row in rows]
         report = SkipReport()
-        texts = self._source.blocks.texts(numbers)
+        texts = [text.decode() for text in self._source.blocks.utf8_texts(numbers)]
         salient = self._source.salient
         marked = [salient.sentences(row) if salient is not None else [] for row in numbers]
         drawn = draw_masked(texts, marked, self._masker, seeds, report)

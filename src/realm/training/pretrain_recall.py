@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.corpus.answers import contains_answer
+from realm.corpus.answers import which_contain_answer
 from realm.corpus.questions import read_questions
 from realm.errors import SourceError
 from realm.features.inputs import InputBuilder, Row
@@ -60,6 +60,6 @@ def zero_shot_recall(
     found = search([builder.question(part.ids, max_pieces) for part in pieces], k)
     hits = 0
     for question, rows in zip(questions, found, strict=True):
-        texts = blocks.texts([int(row) for row in rows])
-        hits += any(contains_answer(text, question.answers, question.answer_type) for text in texts)
+        texts = blocks.utf8_texts([int(row) for row in rows])
+        hits += any(which_contain_answer(texts, question.answers, question.answer_type))
     return hits / len(questions)

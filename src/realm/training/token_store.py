@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,9 +113,9 @@ class TokenStore:
         """
         return [self._at(row, _Batch.block) for row in rows]
 
-    def texts(self, rows: Sequence[int]) -> list[str]:
-        """The texts alone of the blocks at `rows`, at a fifth of the cost of `take`; errors are the same."""
-        return [self._at(row, _Batch.text) for row in rows]
+    def utf8_texts(self, rows: Sequence[int]) -> list[bytes]:
+        """The texts alone of the blocks at `rows`, at a tenth of the cost of `take`; errors are the same."""
+        return [self._at(row, _Batch.utf8_text) for row in rows]
 
     def verify(self) -> None:
         """Read all rows and compare their digest.
@@ -185,8 +185,8 @@ class _Batch:
         title_ids, body_ids = (values[ends[row] : ends[row + 1]].tolist() for ends, values in self._pieces)
         return TrainingBlock(id, title, text, title_ids, body_ids)
 
-    def text(self, row: int) -> str:
-        return cast(str, self._texts[2][row].as_py())
+    def utf8_text(self, row: int) -> bytes:
+        return bytes(self._texts[2][row].as_buffer())
 
 
 def _opened(column: pyarrow.ListArray) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
