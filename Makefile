@@ -19,7 +19,7 @@ demo: $(READY) ## answer questions about the built-in documents
 	@$(BIN)/realm demo
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 check: $(READY) ## style, types, floors, then the tests
 	$(BIN)/ruff format --check .

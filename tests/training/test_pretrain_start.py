@@ -17,17 +17,25 @@ from torch import Tensor
 from transformers import BertForMaskedLM
 
 from realm.errors import ModelError, RecipeError
-from realm.features.inputs import InputBuilder
+from realm.features.inputs import InputBuilder, Row
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.openqa.model_folder import ModelFolder
 from realm.training.pretrain_result import assemble_open_qa, write_result
 from realm.training.pretrain_start import Start, start_networks
 
+SAMPLE = ("The bridge of Balcor was built by people.", "A mill stands near the river.")
+
 
 def networks(trunk: Path, folder: Path, **changes: Any) -> tuple[RealmEmbedder, RealmKnowledgeAugEncoder]:
     recipe = town_recipe(trunk, folder, **changes)
-    embedder, encoder = start_networks(recipe, Start.of(recipe), InputBuilder(tokenizer_of(trunk)), list)
+    tokenizer = tokenizer_of(trunk)
+    builder = InputBuilder(tokenizer)
+
+    def sample() -> list[Row]:
+        return [builder.block([], tokenizer.ids_of(text), 60) for text in SAMPLE]
+
+    embedder, encoder = start_networks(recipe, Start.of(recipe), builder, sample)
     return embedder.eval(), encoder.eval()
 
 
@@ -75,16 +83,35 @@ def test_encoder_with_the_head_of_a_bert_predicts_as_that_bert(
         torch.testing.assert_close(encoder(**inputs()).logits, bert(**inputs()).logits, atol=1e-4, rtol=1e-4)
 
 
-def test_head_stays_tied_to_the_words_and_is_fresh_where_a_trunk_has_none(trunk: Path, tmp_path: Path) -> None:
+def test_head_stays_tied_to_the_words_and_names_them_where_a_trunk_has_none(trunk: Path, tmp_path: Path) -> None:
     _, encoder = networks(trunk, tmp_path)
-    head = encoder.cls.predictions
-    assert head.decoder.weight is encoder.realm.embeddings.word_embeddings.weight
+    head, words = encoder.cls.predictions, encoder.realm.embeddings.word_embeddings.weight
+    assert head.decoder.weight is words
     assert head.decoder.bias is head.bias
-    assert head.bias.abs().sum() == 0
-    assert torch.equal(networks(trunk, tmp_path)[1].cls.predictions.transform.dense.weight, head.transform.dense.weight)
-    assert not torch.equal(
-        networks(trunk, tmp_path, seed=1)[1].cls.predictions.transform.dense.weight, head.transform.dense.weight
-    )
+    with torch.no_grad():
+        named = (head(torch.nn.functional.layer_norm(words, words.shape[-1:])) - head.bias).argmax(-1)
+    assert (named == torch.arange(len(words))).float().mean() > 0.9
+    ids = tokenizer_of(trunk).ids_of("balcor")
+    assert head.bias[ids[0]] > head.bias.median()
+
+
+def test_encoder_without_a_head_starts_by_naming_what_the_block_says(trunk: Path, tmp_path: Path) -> None:
+    # States that stay like the embeddings of their pieces, as those of trained trunks do.
+    shutil.copytree(trunk, tmp_path / "still")
+    weights = load_file(trunk / "model.safetensors")
+    still = {name: value * 0 if ".output.dense." in name else value for name, value in weights.items()}
+    save_file(still, tmp_path / "still" / "model.safetensors", {"format": "pt"})
+    _, encoder = networks(trunk, tmp_path, encoder=str(tmp_path / "still"), extra_layers=1)
+    tokenizer = tokenizer_of(trunk)
+    builder = InputBuilder(tokenizer)
+    mask, (piece,) = [4], tokenizer.ids_of("vex")
+    likely = []
+    for block in ("vex vex vex vex", "tam tam tam tam"):
+        row = builder.reader(mask, tokenizer.ids_of(block), 40)
+        with torch.no_grad():
+            logits = encoder(**builder.pad([row]).for_trunk(), return_dict=True).logits
+        likely.append(float(logits[0, 1].log_softmax(-1)[piece]))
+    assert likely[0] > likely[1] + 0.5
 
 
 def test_head_of_other_sizes_is_refused(trunk: Path, masked_lm: Path, tmp_path: Path) -> None:
@@ -96,8 +123,10 @@ def test_head_of_other_sizes_is_refused(trunk: Path, masked_lm: Path, tmp_path: 
         networks(trunk, tmp_path, encoder=str(tmp_path / "bad"))
 
 
-def test_added_layer_begins_by_passing_its_input_on(trunk: Path, tmp_path: Path) -> None:
-    plain, deeper = (networks(trunk, tmp_path, extra_layers=extra)[1] for extra in (0, 1))
+def test_added_layer_under_a_trained_head_begins_by_passing_its_input_on(
+    trunk: Path, masked_lm: Path, tmp_path: Path
+) -> None:
+    plain, deeper = (networks(trunk, tmp_path, encoder=str(masked_lm), extra_layers=extra)[1] for extra in (0, 1))
     with torch.no_grad():
         states = [encoder.realm(**inputs(), return_dict=True).last_hidden_state for encoder in (plain, deeper)]
     # Up to the layer norm, which BERT's fresh weights make the identity on normalised states.

@@ -16,11 +16,15 @@ from transformers import BertModel
 from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
+from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.models.trunk import RealmBertModel
 from realm.training.warm_start import (
+    HEAD_GAIN,
     config_from_bert,
+    copying_layer,
     find_trunk,
     freeze_below,
+    identity_head,
     identity_layer,
     load_trunk,
     mean_pooling_layer,
@@ -153,6 +157,39 @@ def test_mean_pooling_layer_points_every_position_to_the_mean(trunk: Path) -> No
     for before, after in zip(below.split(pieces), top.split(pieces), strict=True):
         mean = nn.functional.layer_norm(before.mean(0), (HIDDEN,))
         assert nn.functional.cosine_similarity(after, mean[None]).min() > 0.98
+
+
+def test_identity_head_names_the_piece_a_state_is_like_and_knows_what_is_frequent(trunk: Path) -> None:
+    encoder = RealmKnowledgeAugEncoder(config_from_bert(trunk, 0))
+    words = encoder.realm.embeddings.word_embeddings.weight
+    head = encoder.cls.predictions
+    sample = torch.tensor([7] * 90 + [8] * 9)
+    identity_head(head, sample)
+    with torch.no_grad():
+        found = head(nn.functional.layer_norm(words, (HIDDEN,))) - head.bias
+        expected = HEAD_GAIN * nn.functional.layer_norm(words, (HIDDEN,)) @ words.T
+        # The activation is a little bent.
+        assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.99
+    assert (found.argmax(-1) == torch.arange(len(words))).float().mean() > 0.9
+    frequent = head.bias.detach().softmax(-1)
+    assert frequent[7] == pytest.approx(10 * frequent[8].item(), rel=0.02)
+    assert 0 < frequent[9] < 0.02 * frequent[8]
+
+
+def test_copying_layer_points_to_the_mean_from_the_centre_and_can_learn_where_to_look(trunk: Path) -> None:
+    batch = inputs()
+    model = trunk_of(trunk, extra_layers=1)
+    center = torch.randn(HIDDEN)
+    copying_layer(model.encoder.layer[-1], center)
+    *_, below, top = states(model, batch)
+    pieces = batch["attention_mask"].sum(-1).tolist()
+    for before, after in zip(below.split(pieces), top.split(pieces), strict=True):
+        mean = nn.functional.layer_norm(before.mean(0) - center, (HIDDEN,))
+        assert nn.functional.cosine_similarity(after, mean[None]).min() > 0.95
+    model(**batch, return_dict=True).last_hidden_state.square().sum().backward()
+    attention = model.encoder.layer[-1].attention.self
+    assert attention.query.weight.grad.abs().max() > 0
+    assert attention.key.weight.grad.abs().max() > 0
 
 
 def test_projection_measures_angles_from_the_centre_of_the_sample(trunk: Path) -> None:

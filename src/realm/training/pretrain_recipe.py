@@ -42,7 +42,8 @@ class PretrainRecipe(CorpusRecipe, RefreshRecipe):
         micro_rows: Most pairs of sentence and block in memory at once; a sentence's pairs stay together.
         dimensions: Of a vector. Not used with `embedder`.
         pooling: Of a fresh retriever: "cls", or "mean" with a trunk that was trained for it. Not used with `embedder`.
-        extra_layers: Layers added on top of the encoder's trunk, which begin by passing their input on: as many as a
+        extra_layers: Layers added on top of the encoder's trunk, which begin by passing their input on; above a trunk
+            without masked-word head the last one begins by naming the pieces of sentence and block. As many as a
             retriever with "mean" pooling has more, if both are to go into one model.
         trunk_layers: Use only so many of the trunk's layers, the lowest ones; 0 for all. Networks that were trained
             before bring their own.

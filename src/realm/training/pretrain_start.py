@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from realm.artifacts import sha256_of_file
 from realm.errors import ModelError, RecipeError
-from realm.features.inputs import InputBuilder, Row
+from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
-from realm.models.trunk import RealmLayer
+from realm.models.trunk import RealmBertModel, RealmLayer
 from realm.training.ict_recipe import IctRecipe
 from realm.training.ict_start import start_embedder, start_folder
 from realm.training.pretrain_recipe import PretrainRecipe
@@ -29,15 +30,18 @@ from realm.training.warm_start import (
     WEIGHTS_FILE,
     architecture_of,
     config_from_bert,
+    copying_layer,
     find_trained,
     find_trunk,
     freeze_below,
+    identity_head,
     identity_layer,
     load_trained,
     load_trunk,
     modern_name,
 )
 
+_PIECES_AT_ONCE = 4096
 _HEAD = "cls.predictions."
 _HEAD_WEIGHTS = (
     "bias", "transform.dense.weight", "transform.dense.bias", "transform.LayerNorm.weight", "transform.LayerNorm.bias",
@@ -96,7 +100,7 @@ def start_networks(
         RecipeError: The inputs are longer than a network takes; or what `start_embedder` says.
     """
     embedder = start_embedder(_as_ict(recipe), start.embedder, builder, sample)
-    encoder = _encoder(recipe, start.encoder)
+    encoder = _encoder(recipe, start.encoder, builder, sample)
     pair = recipe.query_seq_len + recipe.candidate_seq_len
     for network, name, pieces in (
         (encoder, "query_seq_len and candidate_seq_len are together", pair),
@@ -134,7 +138,9 @@ def load_masked_word_head(encoder: RealmKnowledgeAugEncoder, folder: Path) -> bo
     return True
 
 
-def _encoder(recipe: PretrainRecipe, folder: Path) -> RealmKnowledgeAugEncoder:
+def _encoder(
+    recipe: PretrainRecipe, folder: Path, builder: InputBuilder, sample: Callable[[], Sequence[Row]]
+) -> RealmKnowledgeAugEncoder:
     torch.manual_seed(recipe.seed)
     if _is_trained(folder):
         encoder = RealmKnowledgeAugEncoder(RealmConfig.from_pretrained(folder, **recipe.dropout_values))
@@ -146,9 +152,38 @@ def _encoder(recipe: PretrainRecipe, folder: Path) -> RealmKnowledgeAugEncoder:
         layers = encoder.realm.encoder.layer
         for layer in layers[len(layers) - recipe.extra_layers :]:
             identity_layer(cast(RealmLayer, layer))
-        load_masked_word_head(encoder, folder)
+        if not load_masked_word_head(encoder, folder):
+            _start_as_copying(encoder, recipe.extra_layers, builder, sample())
     freeze_below(encoder.realm, recipe.first_trained_layer)
     return encoder
+
+
+def _start_as_copying(
+    encoder: RealmKnowledgeAugEncoder, extra_layers: int, builder: InputBuilder, sample: Sequence[Row]
+) -> None:
+    """Without a head that was trained: name the pieces of sentence and block, those alike to the state first.
+
+    From random weights the head learns how frequent pieces are, and nothing of blocks for a long time.
+    """
+    pieces = torch.tensor([piece for row in sample for piece in row.ids], dtype=torch.long)
+    identity_head(encoder.cls.predictions, pieces)
+    if extra_layers:
+        last = cast(RealmLayer, encoder.realm.encoder.layer[-1])
+        copying_layer(last, _mean_state(encoder.realm, builder, sample))
+
+
+@torch.no_grad()
+def _mean_state(trunk: RealmBertModel, builder: InputBuilder, rows: Sequence[Row]) -> Tensor:
+    """Mean of what goes into the last layer, over the pieces of all rows."""
+    total, count = torch.zeros(trunk.config.hidden_size), 0
+    trunk.eval()
+    for numbers in batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE):
+        inputs = builder.pad([rows[number] for number in numbers])
+        states = trunk(**inputs.for_trunk(), output_hidden_states=True, return_dict=True).hidden_states[-2]
+        used = states[inputs.attention_mask.bool()]
+        total, count = total + used.sum(0), count + len(used)
+    trunk.train()
+    return total / count
 
 
 def _encoder_folder(name: str) -> Path:
