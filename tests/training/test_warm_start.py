@@ -18,17 +18,19 @@ from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.models.trunk import RealmBertModel
-from realm.training.warm_start import (
+from realm.training.closed_form import (
     HEAD_GAIN,
-    config_from_bert,
     copying_layer,
-    find_trunk,
-    freeze_below,
     identity_head,
     identity_layer,
-    load_trunk,
     mean_pooling_layer,
     principal_projection,
+)
+from realm.training.warm_start import (
+    config_from_bert,
+    find_trunk,
+    freeze_below,
+    load_trunk,
 )
 
 

@@ -24,6 +24,7 @@ from realm.models.embedder import RealmEmbedder
 from realm.models.losses import in_batch_contrastive, similarity_distillation
 from realm.models.trunk import RealmLayer
 from realm.text.pieces import PieceTokenizer
+from realm.training.closed_form import mean_pooling_layer, principal_projection
 from realm.training.distributed import Processes
 from realm.training.inverse_cloze import sentence_and_rest, sentence_blocks
 from realm.training.job import Figures, Job
@@ -35,8 +36,6 @@ from realm.training.warm_start import (
     find_trunk,
     freeze_below,
     load_trunk,
-    mean_pooling_layer,
-    principal_projection,
 )
 
 _SAMPLE_FOR_COMPONENTS = 1024

@@ -29,6 +29,7 @@ from realm.models.trunk import RealmLayer
 from realm.openqa.default_model import DEFAULT_MODEL
 from realm.openqa.model import RealmForOpenQA
 from realm.openqa.model_folder import ModelFolder
+from realm.training.closed_form import identity_layer
 from realm.training.finetune_recipe import FinetuneRecipe
 from realm.training.tokenizer_files import TOKENIZER_FILE, require_same_pieces, require_tokenizer
 from realm.training.warm_start import (
@@ -38,7 +39,6 @@ from realm.training.warm_start import (
     find_trained,
     find_trunk,
     freeze_below,
-    identity_layer,
     load_trained,
     load_trunk,
 )

@@ -17,6 +17,7 @@ from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.trunk import RealmBertModel, RealmLayer
+from realm.training.closed_form import mean_pooling_layer, principal_projection
 from realm.training.ict_recipe import IctRecipe
 from realm.training.tokenizer_files import require_tokenizer
 from realm.training.warm_start import (
@@ -26,8 +27,6 @@ from realm.training.warm_start import (
     freeze_below,
     load_trained,
     load_trunk,
-    mean_pooling_layer,
-    principal_projection,
 )
 
 _PIECES_AT_ONCE = 4096

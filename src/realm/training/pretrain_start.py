@@ -21,6 +21,7 @@ from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.models.trunk import RealmBertModel, RealmLayer
+from realm.training.closed_form import copying_layer, identity_head, identity_layer
 from realm.training.ict_recipe import IctRecipe
 from realm.training.ict_start import start_embedder, start_folder
 from realm.training.pretrain_recipe import PretrainRecipe
@@ -30,12 +31,9 @@ from realm.training.warm_start import (
     WEIGHTS_FILE,
     architecture_of,
     config_from_bert,
-    copying_layer,
     find_trained,
     find_trunk,
     freeze_below,
-    identity_head,
-    identity_layer,
     load_trained,
     load_trunk,
     modern_name,

@@ -19,6 +19,7 @@ from realm.models.reader import RealmReader
 from realm.models.spans import allowed_spans, correct_spans, span_candidates
 from realm.models.trunk import RealmLayer
 from realm.text.pieces import PieceTokenizer
+from realm.training.closed_form import identity_layer
 from realm.training.distributed import Processes
 from realm.training.job import Figures, Job
 from realm.training.reading_data import ReadingPool, TokenizedExample
@@ -29,7 +30,6 @@ from realm.training.warm_start import (
     find_trained,
     find_trunk,
     freeze_below,
-    identity_layer,
     load_trained,
     load_trunk,
 )
