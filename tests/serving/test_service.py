@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tiny_model import stories, write_jsonl
 from waiting import QUICK, eventually, figure
 
@@ -178,6 +179,24 @@ def test_a_version_made_by_another_process_is_moved_to(writable: Service, kb: Pa
     eventually(lambda: writable.library.current.knowledge_base.manifest.version == 2)
     assert writable.ask(["who?"]).result(30).version == 2
     assert writable.library.current.model is before  # in memory once, however many versions there are
+
+
+def test_another_model_of_the_same_embedder_answers_and_still_does_in_the_next_version(
+    kb: Path, model: ModelFolder, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model.folder, tmp_path / "tuned"))
+    weights = load_file(folder / "model.safetensors")
+    for name in weights:
+        if name.startswith("reader.") and name.endswith("weight"):
+            weights[name] = weights[name].flip(0).contiguous()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with Service(kb, limits=QUICK, is_writable=True, model=str(folder)) as service:
+        for _ in range(2):
+            expected = [OpenQA.load(kb, str(folder)).ask(question, top=2) for question in QUESTIONS]
+            others = [OpenQA.load(kb).ask(question, top=2) for question in QUESTIONS]
+            assert [answer.confidence for answer in expected] != [answer.confidence for answer in others]
+            assert_same(service.ask(QUESTIONS, top=2).result(30).answers, expected)
+            service.put([Document("new", "Rome", "The gold was found by Ada in Rome.")]).result(30)
 
 
 def test_a_version_that_cannot_be_opened_leaves_the_old_one_answering(writable: Service, kb: Path) -> None:

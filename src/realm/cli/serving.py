@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from realm.cli.options import KbOption
+from realm.cli.options import KbOption, ModelOption
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,6 +26,7 @@ _HTTP = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 
 def serve(
     kb: KbOption = Path("kb"),
+    model: ModelOption = None,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
     writable: Annotated[bool, typer.Option("--writable", help="Let documents be added and removed.")] = False,
@@ -52,12 +53,13 @@ def serve(
     key = read_api_key(api_key_file, os.environ.get("REALM_API_KEY"))
     settings = Settings(host, port, key, tuple(allow_origin or ()))
     limits = Limits(max_queue=max_queue, timeout_seconds=timeout_seconds)
-    service = Service(kb, limits=limits, is_writable=writable)
+    service = Service(kb, limits=limits, is_writable=writable, model=model)
     run_server(service, settings, announce=lambda url: print(url, flush=True))
 
 
 def mcp(
     kb: KbOption = Path("kb"),
+    model: ModelOption = None,
     http: Annotated[bool, typer.Option("--http", help="Over HTTP instead of standard input and output.")] = False,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8001,
@@ -80,8 +82,8 @@ def mcp(
 
     limits = Limits(timeout_seconds=timeout_seconds)
     if not http:
-        run_stdio(Service(kb, limits=limits))
+        run_stdio(Service(kb, limits=limits, model=model))
         return
     settings = Settings(host, port, read_api_key(api_key_file, os.environ.get("REALM_API_KEY")))
-    service = Service(kb, limits=limits)
+    service = Service(kb, limits=limits, model=model)
     run_server(service, settings, announce=lambda url: print(f"{url}{MCP_PATH}", flush=True), make_app=create_mcp_app)

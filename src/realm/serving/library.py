@@ -39,6 +39,7 @@ class Library:
         on_model: Runs a function on the thread that owns the model.
         limits: How often to look.
         metrics: Told of versions.
+        model: A model with the same embedder of blocks; the one that a version names unless given.
 
     Raises:
         KnowledgeBaseError: There is no complete knowledge base, or its model has changed.
@@ -51,8 +52,10 @@ class Library:
         on_model: Callable[[Callable[[], None]], Future[None]],
         limits: Limits,
         metrics: Metrics,
+        model: str | None = None,
     ) -> None:
         self.folder = folder
+        self._model_name = model
         self._on_model = on_model
         self._limits = limits
         self._metrics = metrics
@@ -140,7 +143,7 @@ class Library:
         self._metrics.ready()
         manifest = self._current.knowledge_base.manifest
         self._metrics.version(manifest.version, manifest.documents)
-        say("ready", version=manifest.version, documents=manifest.documents, model=manifest.model.name)
+        say("ready", version=manifest.version, documents=manifest.documents, model=self._current.model.name)
 
     def _move(self) -> None:
         fresh = self._open()
@@ -174,7 +177,7 @@ class Library:
 
     def _model_of(self, base: KnowledgeBase) -> ModelFolder:
         """The model of a version: the one that is in memory already, unless its files have changed."""
-        found = ModelFolder.open(base.manifest.model.name)
+        found = ModelFolder.open(self._model_name or base.manifest.model.name)
         stamp = _stamp(*(path for path in sorted(found.folder.iterdir()) if path.is_file()))
         if self._model is None or self._model[0] != stamp or self._model[1].name != found.name:
             self._model = (stamp, found)

@@ -45,6 +45,7 @@ class Service:
         folder: The knowledge base.
         limits: How much to take on.
         is_writable: Whether documents may be changed.
+        model: A model with the same embedder of blocks, such as a fine-tuned one; the knowledge base's unless given.
 
     Attributes:
         limits: As given.
@@ -57,7 +58,14 @@ class Service:
         ModelError: Its model cannot be read.
     """
 
-    def __init__(self, folder: str | Path, *, limits: Limits | None = None, is_writable: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        limits: Limits | None = None,
+        is_writable: bool = False,
+        model: str | None = None,
+    ) -> None:
         self.limits = limits = limits or Limits()
         self.is_writable = is_writable
         self.metrics = Metrics()
@@ -68,7 +76,7 @@ class Service:
             window_seconds=limits.window_seconds,
             observe=self.metrics.batch,
         )
-        self.library = Library(Path(folder), self._batcher.call, limits, self.metrics)
+        self.library = Library(Path(folder), self._batcher.call, limits, self.metrics, model)
         self.metrics.watch_queue(lambda: self._batcher.waiting)
         self._lookups = BoundedThreads("realm-lookup", _LOOKUP_THREADS, limits.max_lookups)
         self._writes = BoundedThreads("realm-write", 1, limits.max_writes)

@@ -62,7 +62,7 @@ async def info(service: ServiceOfApp) -> InfoResponse:
         version=manifest.version,
         documents=manifest.documents,
         blocks=base.live_blocks,
-        model=Path(manifest.model.name).name,
+        model=Path(current.model.name).name,
         model_digest=manifest.model.digest,
         search="exact" if manifest.faiss is None else "faiss",
         hybrid_weight=manifest.hybrid_weight,

@@ -6,7 +6,7 @@ Only what is new or changed is embedded. Embedding is the caller's, because one 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ def put_documents(
     Args:
         folder: The knowledge base.
         documents: No id twice.
-        model: The knowledge base's.
+        model: One with the knowledge base's embedder of blocks; which one it names stays as it is.
         embed: Gives the vectors of a few inputs.
 
     Raises:
@@ -67,7 +67,8 @@ def put_documents(
     manifest = KnowledgeBase.open(folder).manifest
     pieces = manifest.max_block_pieces
     job = Job("put", tuple(document.id for document in documents))
-    with KnowledgeBaseWriter(folder, model.reference, manifest.dim, pieces, job=job) as writer:
+    reference = replace(model.reference, name=manifest.model.name)
+    with KnowledgeBaseWriter(folder, reference, manifest.dim, pieces, job=job) as writer:
         known = writer.known.get([document.id for document in documents], with_text=False)
         changed = [
             document
