@@ -136,7 +136,9 @@ def test_the_longest_record_allowed_is_read_and_one_byte_more_is_not(tmp_path: P
         next(records)
 
 
-@pytest.mark.parametrize("data", [b"a text that is no record file at all", gzip.compress(b"no records either, sorry")])
+@pytest.mark.parametrize(
+    "data", [b"a text that is no record file at all", gzip.compress(b"no records either, sorry")], ids=["text", "gzip"]
+)
 def test_another_kind_of_file_is_an_error(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.tfr"
     path.write_bytes(data)
