@@ -20,8 +20,6 @@ MEAN_GAIN = 20.0
 """How much louder the mean is than a state itself, in layers that start as a mean."""
 POOLER_SLOPE = 0.1
 """Keeps the pooler's tanh in its straight part."""
-
-
 HEAD_SLOPE, HEAD_SHIFT = 0.25, 2.0
 """Where in its activation an identity head works."""
 HEAD_GAIN = 0.6
@@ -42,15 +40,11 @@ def mean_pooling_layer(layer: RealmLayer) -> None:
     Equal attention scores average the values; identity value and output maps leave the average as it is; the
     gain drowns the residual. The feed-forward part starts silent.
     """
-    identity_layer(layer)
     attention = layer.attention
+    copying_layer(layer, torch.zeros(attention.output.dense.out_features))
     for dense in (attention.self.query, attention.self.key):
         nn.init.zeros_(dense.weight)
         nn.init.zeros_(dense.bias)
-    nn.init.eye_(attention.self.value.weight)
-    nn.init.zeros_(attention.self.value.bias)
-    with torch.no_grad():
-        attention.output.dense.weight.copy_(MEAN_GAIN * torch.eye(attention.output.dense.out_features))
 
 
 def identity_head(head: RealmLMPredictionHead, pieces: Tensor) -> None:
@@ -87,7 +81,7 @@ def copying_layer(layer: RealmLayer, center: Tensor) -> None:
     attention = layer.attention
     with torch.no_grad():
         attention.self.value.weight.copy_(torch.eye(len(center)))
-        attention.self.value.bias.copy_(-center)
+        attention.self.value.bias.copy_(0.0 - center)
         attention.output.dense.weight.copy_(MEAN_GAIN * torch.eye(len(center)))
 
 

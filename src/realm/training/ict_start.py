@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from realm.errors import RecipeError
-from realm.features.inputs import InputBuilder, Row, batches_of_like_length
+from realm.features.inputs import InputBuilder, Row
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
-from realm.models.trunk import RealmBertModel, RealmLayer
+from realm.models.trunk import RealmLayer
 from realm.training.closed_form import mean_pooling_layer, principal_projection
 from realm.training.ict_recipe import IctRecipe
 from realm.training.tokenizer_files import require_tokenizer
@@ -25,11 +25,10 @@ from realm.training.warm_start import (
     find_trained,
     find_trunk,
     freeze_below,
+    inputs_of_last_layer,
     load_trained,
     load_trunk,
 )
-
-_PIECES_AT_ONCE = 4096
 
 
 def start_folder(recipe: IctRecipe) -> Path:
@@ -86,19 +85,10 @@ def _start_as_mean(embedder: RealmEmbedder, builder: InputBuilder, sample: Seque
             "Lower dimensions, or give more documents."
         )
     with torch.no_grad():
-        principal_projection(embedder, _means(embedder.realm, builder, sample), start_score)
+        means = [
+            (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+            for states, mask in inputs_of_last_layer(embedder.realm, builder, sample)
+        ]
+        principal_projection(embedder, torch.cat(means), start_score)
     # The pooler is a scaled-down identity: a step that is small elsewhere would be noise there.
     cast(nn.Module, embedder.realm.pooler).requires_grad_(False)
-
-
-def _means(trunk: RealmBertModel, builder: InputBuilder, rows: Sequence[Row]) -> Tensor:
-    """Mean of what goes into the last layer, of each text."""
-    trunk.eval()
-    means = []
-    for numbers in batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE):
-        inputs = builder.pad([rows[number] for number in numbers])
-        states = trunk(**inputs.for_trunk(), output_hidden_states=True, return_dict=True).hidden_states
-        weights = inputs.attention_mask[..., None].float()
-        means.append((states[-2] * weights).sum(1) / weights.sum(1))
-    trunk.train()
-    return torch.cat(means)

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from realm.artifacts import sha256_of_file
 from realm.errors import ModelError, RecipeError
-from realm.features.inputs import InputBuilder, Row, batches_of_like_length
+from realm.features.inputs import InputBuilder, Row
 from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
-from realm.models.trunk import RealmBertModel, RealmLayer
+from realm.models.trunk import RealmLayer
 from realm.training.closed_form import copying_layer, identity_head, identity_layer
 from realm.training.ict_recipe import IctRecipe
 from realm.training.ict_start import start_embedder, start_folder
@@ -34,12 +33,12 @@ from realm.training.warm_start import (
     find_trained,
     find_trunk,
     freeze_below,
+    inputs_of_last_layer,
     load_trained,
     load_trunk,
     modern_name,
 )
 
-_PIECES_AT_ONCE = 4096
 _HEAD = "cls.predictions."
 _HEAD_WEIGHTS = (
     "bias", "transform.dense.weight", "transform.dense.bias", "transform.LayerNorm.weight", "transform.LayerNorm.bias",
@@ -167,21 +166,8 @@ def _start_as_copying(
     identity_head(encoder.cls.predictions, pieces)
     if extra_layers:
         last = cast(RealmLayer, encoder.realm.encoder.layer[-1])
-        copying_layer(last, _mean_state(encoder.realm, builder, sample))
-
-
-@torch.no_grad()
-def _mean_state(trunk: RealmBertModel, builder: InputBuilder, rows: Sequence[Row]) -> Tensor:
-    """Mean of what goes into the last layer, over the pieces of all rows."""
-    total, count = torch.zeros(trunk.config.hidden_size), 0
-    trunk.eval()
-    for numbers in batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE):
-        inputs = builder.pad([rows[number] for number in numbers])
-        states = trunk(**inputs.for_trunk(), output_hidden_states=True, return_dict=True).hidden_states[-2]
-        used = states[inputs.attention_mask.bool()]
-        total, count = total + used.sum(0), count + len(used)
-    trunk.train()
-    return total / count
+        states = torch.cat([s[mask.bool()] for s, mask in inputs_of_last_layer(encoder.realm, builder, sample)])
+        copying_layer(last, states.mean(0))
 
 
 def _encoder_folder(name: str) -> Path:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from realm.errors import ModelError, RecipeError
+from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.configuration import RealmConfig
 from realm.models.trunk import RealmBertModel, RealmPreTrainedModel
 from realm.openqa.default_model import trunk_folder
@@ -21,6 +24,7 @@ _CONFIG_KEYS = (
 )  # fmt: skip
 
 WEIGHTS_FILE = "model.safetensors"
+_PIECES_AT_ONCE = 4096
 _TRUNK_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json")
 
 PUBLIC_TRUNK = "minilm"
@@ -125,6 +129,19 @@ def load_trunk(trunk: RealmBertModel, folder: Path, trunk_layers: int = 0) -> No
     if not_filled := sorted(expected - usable.keys()):
         raise ModelError(f"{path} does not fill the trunk: {', '.join(not_filled[:3])} and {len(not_filled)} in all.")
     trunk.load_state_dict(usable, strict=False)
+
+
+@torch.no_grad()
+def inputs_of_last_layer(
+    trunk: RealmBertModel, builder: InputBuilder, rows: Sequence[Row]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What goes into a trunk's last layer, in batches of like length: (rows, pieces, hidden), and where pieces are."""
+    trunk.eval()
+    for numbers in batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE):
+        inputs = builder.pad([rows[number] for number in numbers])
+        states = trunk(**inputs.for_trunk(), output_hidden_states=True, return_dict=True).hidden_states
+        yield states[-2], inputs.attention_mask
+    trunk.train()
 
 
 def modern_name(key: str) -> str:
