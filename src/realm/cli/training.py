@@ -14,7 +14,6 @@ from realm.errors import RecipeError, SourceError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from realm.records import Question
     from realm.training.corpus_embedding import EmbeddingProgress
     from realm.training.dev_metric import Evaluate
     from realm.training.job import Job
@@ -95,19 +94,14 @@ def assemble(
 def finetune(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> None:
     """Retriever and reader together, from questions with answers."""
     from realm.corpus.expressions import ExpressionMatcher
-    from realm.evaluation.exact_match import exact_match
+    from realm.evaluation.judging import is_right
     from realm.training.finetune import FinetuneJob
     from realm.training.finetune_recipe import FinetuneRecipe
 
     matcher = ExpressionMatcher()
 
-    def is_right(text: str, question: Question) -> bool:
-        if question.answer_type == "regex":
-            return matcher.at_start(text, question.answers)
-        return exact_match(text, question.answers)
-
     def measure(_: FinetuneRecipe, job: FinetuneJob) -> Evaluate:
-        return lambda: job.dev_figures(is_right)
+        return lambda: job.dev_figures(lambda text, question: is_right(text, question, matcher))
 
     _run(FinetuneRecipe, lambda chosen, report: FinetuneJob(chosen, out, report=report), recipe, out, set_, measure)
 

@@ -24,7 +24,7 @@ from realm.corpus.answers import contains_answer
 from realm.corpus.expressions import ExpressionMatcher
 from realm.corpus.questions import ReferenceQuestion
 from realm.errors import CorruptFileError, QuestionError
-from realm.evaluation.exact_match import exact_match
+from realm.evaluation import judging
 from realm.evaluation.predicting import drop_broken_end
 from realm.openqa.calibration import Signs
 from realm.records import Answer, Question
@@ -121,7 +121,7 @@ def _cases(
     for is_hidden, answers in _answers(qa, [group[place].question for place in useful], searching, top):
         for place, answer in zip(useful, answers, strict=True):
             if answer is not None and answer.signs:
-                is_right = _is_right(answer.text or "", group[place].question, matcher)
+                is_right = judging.is_right(answer.text or "", group[place].question, matcher)
                 made[place].append(Case(Signs(**answer.signs), is_right, is_hidden, _is_test(group[place])))
     return made
 
@@ -148,12 +148,6 @@ def _answers(
         answers = iter(qa.read(best, top, 0.0))
         found.append((is_hidden, [None if one is None else next(answers) for one in asked]))
     return found
-
-
-def _is_right(text: str, question: Question, matcher: ExpressionMatcher) -> bool:
-    if question.answer_type == "regex":
-        return matcher.at_start(text, question.answers)
-    return exact_match(text, question.answers)
 
 
 def _is_test(reference: ReferenceQuestion) -> bool:

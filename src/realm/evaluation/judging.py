@@ -10,9 +10,16 @@ from dataclasses import dataclass
 
 from realm.corpus.answers import contains_answer
 from realm.corpus.expressions import ExpressionMatcher
-from realm.evaluation.exact_match import compare
+from realm.evaluation.exact_match import compare, exact_match
 from realm.evaluation.predictions import Prediction, RankedBlock
 from realm.records import Question
+
+
+def is_right(text: str, question: Question, matcher: ExpressionMatcher) -> bool:
+    """Whether an answer is right as ORQA scores it: exact match, or for expressions a match at the start."""
+    if question.answer_type == "regex":
+        return matcher.at_start(text, question.answers)
+    return exact_match(text, question.answers)
 
 
 @dataclass(frozen=True, slots=True)
