@@ -30,6 +30,15 @@ def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     print(f"{path}: {len(lines):,}")
 
 
+def paragraphs_of(data: Path) -> Iterable[Mapping[str, Any]]:
+    """The paragraphs of the reading files, once each, as documents."""
+    examples = (
+        example for part in PARTS for example in read_reading_examples(data / f"reading/squad_{part}_part.jsonl.zst")
+    )
+    found = {paragraph_id(e): {"id": paragraph_id(e), "title": e.title, "text": e.context} for e in examples}
+    return found.values()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -38,11 +47,10 @@ def main() -> None:
     options = parser.parse_args()
     corpus = options.out / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    dev, train = (list(read_reading_examples(options.data / f"reading/squad_{p}_part.jsonl.zst")) for p in PARTS)
+    dev = read_reading_examples(options.data / "reading/squad_dev_part.jsonl.zst")
     documents = islice(read_documents([options.data / "wiki/0.jsonl.zst"]), options.documents)
     write_lines(corpus / "articles.jsonl", ({"id": d.id, "title": d.title, "text": d.text} for d in documents))
-    paragraphs = {paragraph_id(e): {"id": paragraph_id(e), "title": e.title, "text": e.context} for e in dev + train}
-    write_lines(corpus / "paragraphs.jsonl", paragraphs.values())
+    write_lines(corpus / "paragraphs.jsonl", paragraphs_of(options.data))
     asked = [e for e in dev if is_kept_aside(e.title, KEEP_ASIDE)]
     write_lines(
         options.out / "squad.jsonl",

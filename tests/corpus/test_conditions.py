@@ -242,6 +242,23 @@ def test_without_documents_nothing_holds_whatever_the_column(tmp_path: Path) -> 
     assert Condition("year > 3").block_rows(empty, 0).tolist() == []
 
 
+def test_folders_that_are_hidden_cannot_be_asked_about(tmp_path: Path) -> None:
+    store = DocumentStore.create(tmp_path / "documents.lance")
+    sources = ["/home/me/secret/notes.jsonl:12", "https://example.org/a/b", "plain.txt"]
+    documents = [Document(f"{n}", "title", "text", source) for n, source in enumerate(sources)]
+    store.put([StoredDocument(document, "hash", 1, n, 1) for n, document in enumerate(documents)])
+
+    def rows(text: str, *, hides: bool) -> list[int]:
+        found = Condition(text, hides_folders=hides).block_rows(store, len(sources))
+        return [int(row) for row in np.flatnonzero(found)]
+
+    asked = {"source LIKE '/home/%'": [0], "source < '/i'": [0], "source LIKE '%secret%'": [0]}
+    assert {text: rows(text, hides=False) for text in asked} == asked
+    assert {text: rows(text, hides=True) for text in asked} == {text: [] for text in asked}
+    assert rows("source = 'notes.jsonl:12'", hides=True) == [0]
+    assert rows("source = 'https://example.org/a/b' OR source = 'plain.txt'", hides=True) == [1, 2]
+
+
 def test_large_metadata_is_read(tmp_path: Path) -> None:
     store = DocumentStore.create(tmp_path / "documents.lance")
     note = '\u0000\n"{é}\\' * 400_000

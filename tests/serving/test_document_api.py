@@ -71,6 +71,13 @@ def test_where_a_document_came_from_is_shown_without_folders_of_the_server(sourc
     assert document_shape(found).source == shown
 
 
+@pytest.mark.parametrize(("pattern", "found"), [("%/%", False), ("stories.jsonl%", True)])
+def test_filters_cannot_ask_about_folders_of_the_server(untouched: FastAPI, pattern: str, found: bool) -> None:
+    body = {"question": "who found gold?", "filter": f"source LIKE '{pattern}'"}
+    response = send(untouched, "POST", "/v1/search", json=body).json()
+    assert bool(response["results"][0]["evidence"]) is found
+
+
 def test_the_list_has_every_document_once(app: FastAPI) -> None:
     first = send(app, "GET", "/v1/documents", params={"limit": 5}).json()
     second = send(app, "GET", "/v1/documents", params={"limit": 5, "start": first["next_start"]}).json()

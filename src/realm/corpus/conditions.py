@@ -40,13 +40,14 @@ class Condition:
         columns: Columns it names; those of the metadata begin with `metadata.`.
     """
 
-    def __init__(self, text: str) -> None:
-        """Understand `text`.
+    def __init__(self, text: str, *, hides_folders: bool = False) -> None:
+        """Understand `text`. With `hides_folders` a source is what `shown_source` makes of it.
 
         Raises:
             UsageError: It is no condition, or uses more of SQL than conditions have.
         """
         self.text = text
+        self._hides_folders = hides_folders
         self.columns: set[str] = set()
         self._quoted: set[str] = set()
         self._test = self._compiled(self._parsed(), 0)
@@ -60,7 +61,7 @@ class Condition:
         """
         edges = np.zeros(blocks + 1, dtype=np.int64)
         filled: set[str] = set()
-        for columns in DocumentColumns.of(documents, self.columns):
+        for columns in DocumentColumns.of(documents, self.columns, hides_folders=self._hides_folders):
             filled |= columns.filled()
             first, count = columns.places(self._test(columns))
             last = first + count

@@ -1,4 +1,4 @@
-"""What conditions see of the documents: batches of columns as texts or as numbers, keys of the metadata among them.
+"""What others see of the documents: batches of columns as texts or as numbers, keys of the metadata among them.
 
 The metadata is one JSON object a document, of texts; only the keys asked for are taken out of it. Knows no conditions.
 """
@@ -20,25 +20,29 @@ FIELDS = ("id", "title", "source", "version")
 """Columns that every document has."""
 
 _PREFIX = "metadata."
+_WEB = ("http://", "https://")
 _NUMBER = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
 
 
 class DocumentColumns:
     """Columns of a batch of documents. Columns of the metadata are named `metadata.key`."""
 
-    def __init__(self, batch: Any, metadata: Any) -> None:
+    def __init__(self, batch: Any, metadata: Any, hides_folders: bool) -> None:
         self._batch = batch
         self._metadata = metadata
+        self._hides_folders = hides_folders
 
     @classmethod
-    def of(cls, documents: DocumentStore, columns: Collection[str]) -> Iterator[DocumentColumns]:
-        """All documents in batches, with these columns and no more."""
+    def of(
+        cls, documents: DocumentStore, columns: Collection[str], *, hides_folders: bool = False
+    ) -> Iterator[DocumentColumns]:
+        """All documents in batches, with these columns and no more; sources perhaps as `shown_source` has them."""
         keys = sorted(name.removeprefix(_PREFIX) for name in columns if name.startswith(_PREFIX))
         fields = [name for name in columns if name in FIELDS]
         wanted = [*fields, *(["metadata"] if keys else []), "first_block", "block_count"]
         for batch in documents.batches(wanted):
             if batch.num_rows:
-                yield cls(batch, _values_of(keys, batch["metadata"], documents) if keys else None)
+                yield cls(batch, _values_of(keys, batch["metadata"], documents) if keys else None, hides_folders)
 
     def text(self, name: str) -> Any:
         """A column as texts, NULL where a document does not have it."""
@@ -46,7 +50,10 @@ class DocumentColumns:
 
         if name.startswith(_PREFIX):
             return self._metadata[name.removeprefix(_PREFIX)].combine_chunks()
-        return self._batch[name].cast(pa.string())
+        texts = self._batch[name].cast(pa.string())
+        if name == "source" and self._hides_folders:
+            return pa.array(map(shown_source, texts.to_pylist()), pa.string())
+        return texts
 
     def number(self, name: str) -> Any:
         """A column as numbers, NULL where it is none."""
@@ -71,6 +78,14 @@ class DocumentColumns:
 
         rows = self._batch.select(["first_block", "block_count"]).filter(pc.fill_null(chosen, False))
         return rows["first_block"].to_numpy().astype(np.int64), rows["block_count"].to_numpy().astype(np.int64)
+
+
+def shown_source(source: str) -> str:
+    """Where a document came from, for people elsewhere: a path loses its folders, which are the owner's business.
+
+    What follows the name stays, such as `:12` for a line; so does a web address.
+    """
+    return source if source.startswith(_WEB) else source.rpartition("/")[2]
 
 
 def metadata_keys(documents: DocumentStore) -> set[str]:

@@ -64,12 +64,13 @@ class OpenQA:
     Args:
         knowledge_base: An open version of it; later versions are not seen until it is loaded again.
         model: The model it was made with.
+        hides_folders: Whether conditions see of a source path its last name alone: for askers elsewhere.
 
     Raises:
         KnowledgeBaseError: The knowledge base was made with another model.
     """
 
-    def __init__(self, knowledge_base: KnowledgeBase, model: ModelFolder) -> None:
+    def __init__(self, knowledge_base: KnowledgeBase, model: ModelFolder, *, hides_folders: bool = False) -> None:
         made_with = knowledge_base.manifest.model
         if made_with.digest != model.reference.digest:
             raise KnowledgeBaseError(
@@ -77,7 +78,7 @@ class OpenQA:
                 f"{model.name} is now {model.reference.digest[:12]}.... Make it again with: realm index"
             )
         self.knowledge_base = knowledge_base
-        self.search = BlockSearch(knowledge_base)
+        self.search = BlockSearch(knowledge_base, hides_folders=hides_folders)
         self.model = model
 
     @classmethod

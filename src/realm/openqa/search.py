@@ -68,10 +68,16 @@ class Retrieval:
 
 
 class BlockSearch:
-    """Searches one version of a knowledge base. Keeps what searches share: the last condition."""
+    """Searches one version of a knowledge base. Keeps what searches share: the last condition.
 
-    def __init__(self, base: KnowledgeBase) -> None:
+    Args:
+        base: The version.
+        hides_folders: Whether conditions see of a source path its last name alone.
+    """
+
+    def __init__(self, base: KnowledgeBase, *, hides_folders: bool = False) -> None:
         self._base = base
+        self._hides_folders = hides_folders
         self._last: tuple[str, NDArray[np.bool_]] | None = None
 
     def search(
@@ -118,7 +124,8 @@ class BlockSearch:
     def _allowed(self, where: str) -> NDArray[np.bool_]:
         """Which rows a condition leaves. The last answer is kept: whoever asks again mostly asks under the same one."""
         if self._last is None or self._last[0] != where:
-            rows = Condition(where).block_rows(self._base.documents, self._base.manifest.blocks)
+            condition = Condition(where, hides_folders=self._hides_folders)
+            rows = condition.block_rows(self._base.documents, self._base.manifest.blocks)
             rows[self._base.tombstones] = False
             self._last = (where, rows)
         return self._last[1]

@@ -170,7 +170,7 @@ class Library:
     def _open(self) -> OpenQA:
         """The newest version, with all its files open, so that its first question waits for none of them."""
         base = KnowledgeBase.open(self.folder)
-        opened = OpenQA(base, self._model_of(base))
+        opened = OpenQA(base, self._model_of(base), hides_folders=True)
         _ = base.documents, base.blocks, opened.model.calibration
         base.search(np.zeros((1, base.manifest.dim), dtype=np.float32), 1)
         return opened

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
+from realm.corpus.document_columns import shown_source
 from realm.records import Answer, Evidence
 from realm.serving.documents import FoundDocument
-from realm.serving.shapes import shown_source
 
 _EXCERPT_CHARACTERS = 240
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from realm.corpus.document_columns import shown_source
 from realm.openqa.ask import Searching
 from realm.records import Answer, Document, Evidence
 from realm.serving import limits
@@ -22,7 +23,6 @@ OneOrSeveral = Annotated[
     Annotated[QuestionText, Tag("text")] | Annotated[QuestionList, Tag("list")],
     Discriminator(lambda value: "list" if isinstance(value, list) else "text"),
 ]
-_WEB = ("http://", "https://")
 IdText = Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_ID_CHARACTERS, pattern=r"\S")]
 
 
@@ -226,14 +226,6 @@ def document_shape(found: FoundDocument) -> DocumentShape:
         source=shown_source(document.source),
         metadata=dict(document.metadata),
     )
-
-
-def shown_source(source: str) -> str:
-    """Where a document came from, for people elsewhere: a path loses its folders, which are the server's business.
-
-    What follows the name stays, such as `:12` for a line; so does a web address.
-    """
-    return source if source.startswith(_WEB) else source.rpartition("/")[2]
 
 
 def page_shape(page: DocumentPage) -> DocumentsResponse:
