@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,20 +117,27 @@ def test_below_the_measured_threshold_there_is_no_answer_unless_asked_for(
     assert qa.ask(QUESTION, min_confidence=0.21).text is None
 
 
-def test_overlap_counts_the_pieces_of_the_question_near_the_answer(calibrated: tuple[Path, ModelFolder]) -> None:
+def test_overlap_weighs_the_pieces_of_the_question_near_the_answer_by_rarity(
+    calibrated: tuple[Path, ModelFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
     qa = OpenQA.load(calibrated[0])
-    ids = qa.model.tokenizer.ids_of(QUESTION)
-    asked = set(ids)
-    answer = qa.ask(QUESTION, top=1)
-    evidence = answer.evidence[0]
+    tokenizer = qa.model.tokenizer
+    asked = sorted(set(tokenizer.ids_of(QUESTION)))
+    evidence = qa.ask(QUESTION, top=1).evidence[0]
     # The stories have one sentence to a block's every full stop, so sentences can be told by hand.
     assert evidence.start is not None
     at = evidence.start - evidence.block_start
     begin = evidence.text.rfind(". ", 0, at) + 1
     end = evidence.text.find(". ", at)
     sentence = evidence.text[begin : None if end < 0 else end + 1]
-    near = set(qa.model.tokenizer.ids_of(sentence)) | set(qa.model.tokenizer.ids_of(evidence.title))
-    assert answer.signs["overlap"] == pytest.approx(len(asked & near) / len(asked))
+    near = set(tokenizer.ids_of(sentence)) | set(tokenizer.ids_of(evidence.title))
+    assert 0 < len(near.intersection(asked)) < len(asked)
+
+    rising = np.linspace(1, 2, len(tokenizer.rarities), dtype=np.float32)
+    for rarities, weights in ((rising, rising), (np.zeros_like(rising), np.ones_like(rising))):
+        monkeypatch.setitem(vars(tokenizer), "rarities", rarities)
+        expected = sum(weights[id] for id in asked if id in near) / weights[asked].sum()
+        assert qa.ask(QUESTION, top=1).signs["overlap"] == pytest.approx(expected)
 
 
 def test_a_calibration_of_another_reader_is_refused(calibrated: tuple[Path, ModelFolder]) -> None:

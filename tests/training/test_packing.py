@@ -14,6 +14,7 @@ from torch import Tensor
 
 from realm.artifacts import sha256_of_file
 from realm.errors import ModelError
+from realm.models.configuration import RealmConfig
 from realm.openqa import default_model
 from realm.openqa.model import RealmForOpenQA
 from realm.training.embedder import EmbedderJob, EmbedderRecipe
@@ -105,6 +106,22 @@ def test_packing_twice_gives_the_same_bytes_and_their_digest(runs: Path, tmp_pat
     config = json.loads((tmp_path / "one" / "config.json").read_text())
     assert config["weights_sha256"] == hashlib.sha256(one).hexdigest()
     assert config["architectures"] == ["RealmForOpenQA"]
+
+
+@pytest.mark.usefixtures("public_trunk")
+def test_reader_may_come_from_a_run_that_trained_both_networks(runs: Path, tmp_path: Path) -> None:
+    towers = {name: weights_of(runs / name) for name in ("embedder", "reader")}
+    both = {f"{name}.{key}": value for name, weights in towers.items() for key, value in weights.items()}
+    config = RealmConfig.from_pretrained(runs / "reader" / "model")
+    config.architectures, config.reader_seq_len, config.separate_query_embedder = ["RealmForOpenQA"], 99, True
+    config.save_pretrained(tmp_path / "finetuned" / "model")
+    save_file(both, tmp_path / "finetuned" / "model" / "model.safetensors", metadata={"format": "pt"})
+    for name, run in (("apart", runs / "reader"), ("together", tmp_path / "finetuned")):
+        pack_runs(runs / "embedder", run, tmp_path / name)
+    for file in ("weights.safetensors", "config.json"):
+        assert (tmp_path / "apart" / file).read_bytes() == (tmp_path / "together" / file).read_bytes()
+    with pytest.raises(ModelError, match="questions have an embedder of their own"):
+        pack_runs(tmp_path / "finetuned", runs / "reader", tmp_path / "packed")
 
 
 @pytest.mark.usefixtures("public_trunk")

@@ -108,8 +108,8 @@ def finetune(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> 
 
 @train.command()
 def pack(
-    embedder_run: Annotated[Path, typer.Argument(help="Run folder of `realm train embedder`.")],
-    reader_run: Annotated[Path, typer.Argument(help="Run folder of `realm train reader`.")],
+    embedder_run: Annotated[Path, typer.Argument(help="Run folder of `embedder`.")],
+    reader_run: Annotated[Path, typer.Argument(help="Run folder of `reader` or `finetune`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for config.json and weights.safetensors.")],
 ) -> None:
     """Put what two runs learned into one small file of half-precision weights, as realm-mini ships it."""

@@ -32,7 +32,8 @@ class Signs(NamedTuple):
     Attributes:
         log_odds: Of its probability among all spans of the blocks read.
         reader_score: The reader's score of its best span, before any softmax.
-        overlap: Share of the question's word pieces that stand in the answer's sentence or in the title.
+        overlap: Share of the question's word pieces, each by its rarity, that stand in the answer's sentence or in the
+            title.
         standing: Fused score of its block, 0 to 1; 0.0 in a search by vectors alone or by words alone.
     """
 

@@ -61,7 +61,8 @@ class Choice(NamedTuple):
         span: Where it stands; None where no block has a span that may be an answer.
         probability: Of what it says, among all spans of all blocks read.
         reader_score: The reader's own score of the span.
-        overlap: Share of the question's word pieces that stand in the span's sentence or in the title.
+        overlap: Share of the question's word pieces, each by its rarity, that stand in the span's sentence or in the
+            title.
     """
 
     span: Span | None
@@ -153,8 +154,11 @@ def _overlap(model: ModelFolder, question_ids: list[int], block: Block, offsets:
     )
     near = {id for id, (start, _) in zip(block.token_ids, offsets, strict=False) if first <= start < last}
     near.update(model.tokenizer.ids_of(block.title))
-    asked = set(question_ids)
-    return len(asked & near) / len(asked)
+    asked = sorted(set(question_ids))
+    weights = model.tokenizer.rarities[asked]
+    if not weights.any():
+        weights = np.ones_like(weights)
+    return float(weights[[id in near for id in asked]].sum() / weights.sum())
 
 
 def whole_words(text: str, start: int, end: int) -> tuple[int, int]:

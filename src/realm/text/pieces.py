@@ -5,12 +5,17 @@ This is what documents are cut with and what the block store caches. A literal "
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
+
+from realm.text.rarity import rarities
 
 
 class Pieces(NamedTuple):
@@ -52,6 +57,11 @@ class PieceTokenizer:
         such sign is a token. False where that is not known of a tokenizer.
         """
         return self._splits_at_signs
+
+    @functools.cached_property
+    def rarities(self) -> NDArray[np.float32]:
+        """How much each piece tells, by id; see `realm.text.rarity`."""
+        return rarities(self._tokenizer.get_vocab())
 
     def encode_batch(self, texts: Sequence[str]) -> list[Pieces]:
         """Word pieces of each text."""

@@ -15,6 +15,8 @@ from realm.models.configuration import RealmConfig
 from realm.openqa.default_model import trunk_folder
 
 _CLASSES = {"embedder": "RealmEmbedder", "reader": "RealmReader"}
+_BOTH = "RealmForOpenQA"
+_OF_THE_RUN = ("reader_beam_size", "reader_seq_len", "searcher_beam_size", "separate_query_embedder")
 _SHARED_SIZES = ("hidden_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "intermediate_size")
 _NEVER_SHIPPED = ("cls.predictions.",)
 _UNUSED_IN_READER = ("realm.pooler.",)
@@ -22,6 +24,11 @@ _UNUSED_IN_READER = ("realm.pooler.",)
 
 def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
     """Write `config.json` and `weights.safetensors` (float16), from which realm-mini is assembled.
+
+    Args:
+        embedder_run: A run of `embedder`, or of `finetune` whose questions have no tower of their own.
+        reader_run: A run of `reader` or of `finetune`.
+        out: Folder to write to.
 
     Returns:
         Bytes of the weights file.
@@ -39,7 +46,8 @@ def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
     weights = _learned(embedder_run, "embedder", (), trunk) | _learned(reader_run, "reader", _UNUSED_IN_READER, trunk)
     data = save(weights, metadata={"format": "pt"})
     values = configs["reader"].to_diff_dict()
-    values["architectures"] = ["RealmForOpenQA"]
+    values["architectures"] = [_BOTH]
+    values |= {key: getattr(RealmConfig(), key) for key in _OF_THE_RUN}
     values["retriever_proj_size"] = configs["embedder"].retriever_proj_size
     values["weights_sha256"] = hashlib.sha256(data).hexdigest()
     out.mkdir(parents=True, exist_ok=True)
@@ -52,10 +60,16 @@ def _config(run: Path, tower: str) -> RealmConfig:
     if not (run / "model" / "config.json").is_file():
         raise ModelError(f"No result in {run}: expected {run / 'model'}. Has the run finished?")
     config: RealmConfig = RealmConfig.from_pretrained(run / "model")
-    if _CLASSES[tower] not in (config.architectures or ()):
+    if not {_CLASSES[tower], _BOTH}.intersection(config.architectures or ()):
         raise ModelError(
-            f"{run} is not the result of `realm train {tower}`: its model is {config.architectures}, "
-            f"expected {_CLASSES[tower]}. Name the embedder's run first, then the reader's."
+            f"{run} is not the result of `realm train {tower}` or `realm train finetune`: its model is "
+            f"{config.architectures}, expected {_CLASSES[tower]} or {_BOTH}. Name the embedder's run first, then the "
+            "reader's."
+        )
+    if tower == "embedder" and config.separate_query_embedder:
+        raise ModelError(
+            f"In {run} questions have an embedder of their own, which realm-mini has no room for. Name the run whose "
+            "embedder made the vectors of blocks."
         )
     return config
 
@@ -63,7 +77,11 @@ def _config(run: Path, tower: str) -> RealmConfig:
 def _learned(run: Path, tower: str, left_out: tuple[str, ...], trunk: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a run that are not those of the trunk, under their names in a `RealmForOpenQA`."""
     learned = {}
-    for key, value in load_file(run / "model" / "model.safetensors").items():
+    weights = load_file(run / "model" / "model.safetensors")
+    if any(key.startswith(f"{tower}.") for key in weights):
+        prefix = f"{tower}."
+        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    for key, value in weights.items():
         if key.startswith((*_NEVER_SHIPPED, *left_out)):
             continue
         public = trunk.get(key.removeprefix("realm."))
