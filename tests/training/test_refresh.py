@@ -19,7 +19,7 @@ from tiny_trunk import tokenizer_of
 from realm.errors import RecipeError, UsageError
 from realm.features.inputs import InputBuilder
 from realm.training import refresh
-from realm.training.corpus_embedding import EmbeddingProgress
+from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import RefreshPlan, exports
 from realm.training.heartbeat import claimed
 from realm.training.recipe import LoopRecipe

@@ -15,8 +15,9 @@ from tiny_trunk import tokenizer_of
 from realm.errors import CorruptFileError, KnowledgeBaseError, ModelError
 from realm.features.inputs import InputBuilder
 from realm.models.embedder import RealmEmbedder
-from realm.training.corpus_embedding import EmbeddingProgress, embed_corpus
+from realm.training.corpus_embedding import embed_corpus
 from realm.training.corpus_vectors import weights_digest
+from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import drop_exports_after, export_embedder, exports
 from realm.training.snapshots import (
     Snapshot,

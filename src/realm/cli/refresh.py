@@ -10,7 +10,7 @@ import typer
 from realm.cli.output import progress_bar, stdout
 
 if TYPE_CHECKING:
-    from realm.training.corpus_embedding import EmbeddingProgress
+    from realm.training.embedding_progress import EmbeddingProgress
 
 
 def add_to(app: typer.Typer) -> None:

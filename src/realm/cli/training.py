@@ -14,8 +14,8 @@ from realm.errors import RecipeError, SourceError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from realm.training.corpus_embedding import EmbeddingProgress
     from realm.training.dev_metric import Evaluate
+    from realm.training.embedding_progress import EmbeddingProgress
     from realm.training.job import Job
     from realm.training.job_report import JobReport
     from realm.training.log import Estimate

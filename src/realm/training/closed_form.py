@@ -14,7 +14,7 @@ from transformers.models.bert.modeling_bert import BertPooler
 
 from realm.models.embedder import RealmEmbedder
 from realm.models.heads import RealmLMPredictionHead, RealmScorerProjection
-from realm.models.trunk import RealmLayer
+from realm.models.layers import RealmLayer
 
 MEAN_GAIN = 20.0
 """How much louder the mean is than a state itself, in layers that start as a mean."""

@@ -14,11 +14,9 @@ import json
 import math
 import os
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,38 +35,11 @@ from realm.openqa.batch_embedding import BatchEmbedder
 from realm.training.block_source import BlockSource
 from realm.training.corpus_vectors import FORMAT, MANIFEST, CorpusVectors, Parents, weights_digest, write_manifest
 from realm.training.distributed import Processes
+from realm.training.embedding_progress import EmbeddingProgress, Watch
 
 ROWS_PER_SHARD = 4096
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 3600.0
-_REPORT_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingProgress:
-    """How far this process is with its share.
-
-    Attributes:
-        done: Blocks whose vectors are there.
-        total: Blocks of its share.
-        found: Of those done, how many were there already.
-        seconds: Time so far.
-    """
-
-    done: int
-    total: int
-    found: int
-    seconds: float
-
-    @property
-    def blocks_per_second(self) -> float:
-        """Rate of this run."""
-        return (self.done - self.found) / max(self.seconds, 1e-9)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """None as long as there is no rate."""
-        return (self.total - self.done) / self.blocks_per_second if self.done > self.found else None
 
 
 def embed_corpus(
@@ -151,7 +122,7 @@ class _Work:
         """Make those that are not there yet."""
         missing = [shard for shard in shards if not self._is_there(shard)]
         total, left = (sum(len(self._rows_of(shard)) for shard in part) for part in (shards, missing))
-        watch = _Watch(total, total - left, progress)
+        watch = Watch(total, total - left, progress)
         for shard in missing:
             self._write(shard, self._vectors_of(shard, watch.add))
         watch.say()
@@ -201,27 +172,6 @@ class _Work:
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"{shard:06d}.npy"
-
-
-class _Watch:
-    """Counts blocks as threads finish them, and says so now and then."""
-
-    def __init__(self, total: int, found: int, progress: Callable[[EmbeddingProgress], None] | None) -> None:
-        self._total, self._found, self._done = total, found, found
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._begin = self._said = time.monotonic()
-
-    def add(self, blocks: int) -> None:
-        with self._lock:
-            self._done += blocks
-            if time.monotonic() - self._said >= _REPORT_SECONDS:
-                self.say()
-
-    def say(self) -> None:
-        self._said = time.monotonic()
-        if self._progress is not None:
-            self._progress(EmbeddingProgress(self._done, self._total, self._found, self._said - self._begin))
 
 
 def wait_until(is_there: Callable[[], bool], patience_seconds: float, what: str) -> None:

@@ -21,8 +21,8 @@ from realm.corpus.questions import read_questions
 from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.embedder import RealmEmbedder
+from realm.models.layers import RealmLayer
 from realm.models.losses import in_batch_contrastive, similarity_distillation
-from realm.models.trunk import RealmLayer
 from realm.text.pieces import PieceTokenizer
 from realm.training.closed_form import mean_pooling_layer, principal_projection
 from realm.training.distributed import Processes

@@ -24,8 +24,8 @@ from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
+from realm.models.layers import RealmLayer
 from realm.models.reader import RealmReader
-from realm.models.trunk import RealmLayer
 from realm.openqa.default_model import DEFAULT_MODEL
 from realm.openqa.model import RealmForOpenQA
 from realm.openqa.model_folder import ModelFolder

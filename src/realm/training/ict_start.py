@@ -16,7 +16,7 @@ from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
-from realm.models.trunk import RealmLayer
+from realm.models.layers import RealmLayer
 from realm.training.closed_form import mean_pooling_layer, principal_projection
 from realm.training.ict_recipe import IctRecipe
 from realm.training.tokenizer_files import require_tokenizer

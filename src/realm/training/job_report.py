@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from realm.training.corpus_embedding import EmbeddingProgress
+from realm.training.embedding_progress import EmbeddingProgress
 
 _LOG = logging.getLogger(__name__)
 

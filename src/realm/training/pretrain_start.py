@@ -19,7 +19,7 @@ from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
-from realm.models.trunk import RealmLayer
+from realm.models.layers import RealmLayer
 from realm.training.closed_form import copying_layer, identity_head, identity_layer
 from realm.training.ict_recipe import IctRecipe
 from realm.training.ict_start import start_embedder, start_folder

@@ -21,8 +21,8 @@ from realm.errors import UsageError
 from realm.features.inputs import InputBuilder
 from realm.models.embedder import RealmEmbedder
 from realm.training.block_source import BlockSource
-from realm.training.corpus_embedding import EmbeddingProgress
 from realm.training.distributed import Processes
+from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import Export, RefreshPlan, drop_exports_after, export_embedder, exports, write_plan
 from realm.training.heartbeat import HeartbeatWatch
 from realm.training.refresh_recipe import RefreshRecipe

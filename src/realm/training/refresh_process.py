@@ -18,8 +18,8 @@ from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder
 from realm.text.pieces import PieceTokenizer
 from realm.training.block_source import BlockSource, open_blocks
-from realm.training.corpus_embedding import EmbeddingProgress
 from realm.training.distributed import Processes
+from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import Export, RefreshPlan, exports, is_finished, read_plan
 from realm.training.heartbeat import Claim, claimed
 from realm.training.snapshots import make_snapshot, snapshot_of, started_export, unfinished_export

@@ -25,9 +25,10 @@ from realm.features.inputs import InputBuilder
 from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.training.block_source import BlockSource
-from realm.training.corpus_embedding import EmbeddingProgress, embed_corpus
+from realm.training.corpus_embedding import embed_corpus
 from realm.training.corpus_vectors import CorpusVectors, config_digest, weights_digest
 from realm.training.distributed import Processes
+from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import (
     Export,
     fresh_folder,
