@@ -19,6 +19,7 @@ from tiny_model import write_jsonl, write_tiny_model
 
 from realm.errors import KnowledgeBaseError, ModelError, QuestionError
 from realm.models.spans import SpanCandidates
+from realm.openqa import span_choice
 from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, Searching
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
@@ -155,6 +156,19 @@ def test_many_blocks_are_read_in_parts_with_the_same_answer(qa: OpenQA, monkeypa
     in_parts = qa.ask(QUESTIONS[1], top=9)
     assert in_parts.text == at_once.text
     assert in_parts.confidence == pytest.approx(at_once.confidence, rel=1e-3)
+
+
+def test_a_block_in_several_readings_of_a_question_is_read_once(qa: OpenQA, monkeypatch: pytest.MonkeyPatch) -> None:
+    (wide,), (other,) = qa.find(QUESTIONS[:1], 4), qa.find(QUESTIONS[1:2], 4)
+    narrow = dataclasses.replace(wide, found=wide.found.at(slice(1, 3)))
+    alone = [qa.read([asked], 4)[0] for asked in (wide, narrow, other)]
+    read = []
+    scores = span_choice.span_scores
+    monkeypatch.setattr(span_choice, "span_scores", lambda model, rows: read.extend(rows) or scores(model, rows))
+    together = qa.read([wide, narrow, other], 4)
+    assert len(read) == 4 + 4
+    for one, same in zip(together, alone, strict=True):
+        assert (one.text, one.confidence) == (same.text, pytest.approx(same.confidence, abs=1e-5))
 
 
 def test_blocks_without_a_word_piece_have_no_answer(tmp_path: Path, tiny: ModelFolder) -> None:

@@ -50,19 +50,20 @@ def calibrate(
         "top": top, "blocks": qa.knowledge_base.live_blocks,
     }  # fmt: skip
     settings = {**measured, **identity(qa)}
+    searches = {"vectors": Searching(hybrid=False), "words": Searching(hybrid=True)}
+    path = claim_folder(out, settings, "cases.jsonl")
+    with progress_bar("asking", "questions", len(references)) as (bar, task):
+        begin, kept = time.monotonic(), kept_cases(path, searches)
+
+        def report(done: int) -> None:
+            bar.update(task, completed=done, rate=(done - kept) / (time.monotonic() - begin))
+
+        cases = collect_cases(qa, references, searches, top, path, progress=report)
     fitted = {}
-    for name, hybrid in (("vectors", False), ("words", True)):
-        path = claim_folder(out, settings, f"cases-{name}.jsonl")
-        with progress_bar(f"asking, by {name}", "questions", len(references)) as (bar, task):
-            begin, kept = time.monotonic(), kept_cases(path)
-
-            def report(done: int) -> None:
-                bar.update(task, completed=done, rate=(done - kept) / (time.monotonic() - begin))  # noqa: B023
-
-            cases = collect_cases(qa, references, Searching(hybrid=hybrid), top, path, progress=report)
-        signs = [sign for sign in Signs._fields if hybrid or sign != "standing"]
-        fitted[name] = fit_confidence([case for case in cases if not case.is_test], signs)
-        measured[name] = measure_confidence(fitted[name], [case for case in cases if case.is_test])
+    for name, own in cases.items():
+        signs = [sign for sign in Signs._fields if name == "words" or sign != "standing"]
+        fitted[name] = fit_confidence([case for case in own if not case.is_test], signs)
+        measured[name] = measure_confidence(fitted[name], [case for case in own if case.is_test])
     Calibration(qa.model.reader_sha256, fitted["vectors"], fitted["words"], measured).save(out)
     if json:
         print_json(measured)

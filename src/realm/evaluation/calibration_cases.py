@@ -3,15 +3,16 @@
     questions ─► find 40 blocks ─┬─ read the best 5 ───────────────────────► right or wrong
                                  └─ without those that hold an answer: 5 ──► wrong, if anything
 
-A file keeps them, a line for each question, so that a run that was cut short goes on where it stopped. Knows answers
-with their signs, not how they are found: that is handed in as an `OpenQA`.
+Both for every kind of search that is to be calibrated; a block that several of them find is read once. A file keeps the
+answers, a line for each question, so that a run that was cut short goes on where it stopped. Knows answers with their
+signs, not how they are found: that is handed in as an `OpenQA`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,7 @@ from realm.errors import CorruptFileError, QuestionError
 from realm.evaluation import judging
 from realm.evaluation.predicting import drop_broken_end
 from realm.openqa.calibration import Signs
-from realm.records import Answer, Question
+from realm.records import Question
 
 if TYPE_CHECKING:
     from realm.openqa.ask import Asked, OpenQA, Searching
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 RETRIEVED = 40
 """So many blocks are found, of which those that hold an answer are hidden, so that enough are left to read."""
 BATCH = 8
+
+CasesOfQuestion = dict[str, list["Case"]]
+"""By the name of the search."""
 
 
 class Case(NamedTuple):
@@ -56,54 +60,62 @@ class Case(NamedTuple):
 def collect_cases(
     qa: OpenQA,
     references: Sequence[ReferenceQuestion],
-    searching: Searching,
+    searches: Mapping[str, Searching],
     top: int,
     path: Path,
     *,
     progress: Callable[[int], None] | None = None,
-) -> list[Case]:
-    """Ask every question twice, unless the file has its cases already.
+) -> dict[str, list[Case]]:
+    """Ask every question twice in every way, unless the file has its cases already.
 
     Args:
         qa: What is calibrated.
         references: Questions with answers; one without is passed over, as is one that is refused.
-        searching: How blocks are found.
+        searches: Ways to find blocks, by name.
         top: How many are read.
         path: The file of cases: of these questions in this order. Every batch is on disk before the next is asked.
         progress: Called after every batch with how many questions were asked now.
 
+    Returns:
+        The cases of all questions, by the name of the search.
+
     Raises:
         CorruptFileError: The file is damaged; the message names the line.
     """
-    cases = _kept(path)
+    cases = _kept(path, searches)
     matcher = ExpressionMatcher()
     left = islice(references, len(cases), None)
     with path.open("a", encoding="utf-8") as file:
         while group := list(islice(left, BATCH)):
-            made = _cases(qa, group, searching, top, matcher)
-            file.writelines(json.dumps([[*case.signs, *case[1:]] for case in one]) + "\n" for one in made)
+            made = _cases(qa, group, searches, top, matcher)
+            file.writelines(_line(one) for one in made)
             file.flush()
             os.fsync(file.fileno())
             cases += made
             if progress is not None:
                 progress(len(cases))
-    return [case for one in cases for case in one]
+    return {name: [case for one in cases for case in one[name]] for name in searches}
 
 
-def kept_cases(path: Path) -> int:
-    """Of how many questions a file has the cases already."""
-    return len(_kept(path))
+def kept_cases(path: Path, searches: Collection[str]) -> int:
+    """Of how many questions a file has the cases already. Raises like `collect_cases`."""
+    return len(_kept(path, searches))
 
 
-def _kept(path: Path) -> list[list[Case]]:
+def _line(cases: CasesOfQuestion) -> str:
+    return json.dumps({name: [[*case.signs, *case[1:]] for case in own] for name, own in cases.items()}) + "\n"
+
+
+def _kept(path: Path, searches: Collection[str]) -> list[CasesOfQuestion]:
     if not path.exists():
         return []
     drop_broken_end(path)
     kept = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            kept.append([_case(*values) for values in json.loads(line)])
-        except (ValueError, TypeError) as exc:
+            found = json.loads(line)
+            kept.append({name: [_case(*values) for values in found[name]] for name in searches})
+        except (ValueError, TypeError, KeyError) as exc:
             raise CorruptFileError(f"{path}, line {number}: no cases ({exc}). Delete the file, and ask anew.") from exc
     return kept
 
@@ -113,41 +125,36 @@ def _case(log_odds: float, reader_score: float, overlap: float, standing: float,
 
 
 def _cases(
-    qa: OpenQA, group: Sequence[ReferenceQuestion], searching: Searching, top: int, matcher: ExpressionMatcher
-) -> list[list[Case]]:
+    qa: OpenQA,
+    group: Sequence[ReferenceQuestion],
+    searches: Mapping[str, Searching],
+    top: int,
+    matcher: ExpressionMatcher,
+) -> list[CasesOfQuestion]:
     """Cases of each question; none of one that has no answers or is refused."""
-    made: list[list[Case]] = [[] for _ in group]
-    useful = [place for place, reference in enumerate(group) if any(reference.question.answers)]
-    for is_hidden, answers in _answers(qa, [group[place].question for place in useful], searching, top):
-        for place, answer in zip(useful, answers, strict=True):
-            if answer is not None and answer.signs:
-                is_right = judging.is_right(answer.text or "", group[place].question, matcher)
-                made[place].append(Case(Signs(**answer.signs), is_right, is_hidden, _is_test(group[place])))
+    made: list[CasesOfQuestion] = [{name: [] for name in searches} for _ in group]
+    wanted: list[tuple[int, str, bool, Asked]] = []
+    for place, reference in enumerate(group):
+        if any(reference.question.answers):
+            for name, searching in searches.items():
+                wanted += [(place, name, *both) for both in _plain_and_hidden(qa, reference.question, searching, top)]
+    answers = qa.read([asked for *_, asked in wanted], top, 0.0)
+    for (place, name, is_hidden, _), answer in zip(wanted, answers, strict=True):
+        if answer.signs:
+            is_right = judging.is_right(answer.text or "", group[place].question, matcher)
+            made[place][name].append(Case(Signs(**answer.signs), is_right, is_hidden, _is_test(group[place])))
     return made
 
 
-def _answers(
-    qa: OpenQA, questions: Sequence[Question], searching: Searching, top: int
-) -> list[tuple[bool, list[Answer | None]]]:
-    """Answers with all blocks and with some hidden; None for a question that is refused."""
-    asked: list[Asked | None] = []
-    for question in questions:
-        try:
-            asked.append(qa.find([question.text], max(top, RETRIEVED), searching)[0])
-        except QuestionError:
-            asked.append(None)
-    there = [one for one in asked if one is not None]
-    hidden = []
-    for question, one in zip(questions, asked, strict=True):
-        if one is not None:
-            holds = [contains_answer(b.block.text, question.answers, question.answer_type) for b in qa.blocks_of(one)]
-            hidden.append(replace(one, found=one.found.at(np.flatnonzero(~np.array(holds, dtype=np.bool_)))))
-    found: list[tuple[bool, list[Answer | None]]] = []
-    for is_hidden, several in ((False, there), (True, hidden)):
-        best = [replace(one, found=one.found.at(np.arange(min(top, len(one.found.rows))))) for one in several]
-        answers = iter(qa.read(best, top, 0.0))
-        found.append((is_hidden, [None if one is None else next(answers) for one in asked]))
-    return found
+def _plain_and_hidden(qa: OpenQA, question: Question, searching: Searching, top: int) -> Iterator[tuple[bool, Asked]]:
+    """A question with the best blocks, and with the best of those that hold no answer; nothing if it is refused."""
+    try:
+        (asked,) = qa.find([question.text], max(top, RETRIEVED), searching)
+    except QuestionError:
+        return
+    holds = [contains_answer(b.block.text, question.answers, question.answer_type) for b in qa.blocks_of(asked)]
+    for is_hidden, places in ((False, np.arange(len(holds))), (True, np.flatnonzero(~np.array(holds, dtype=np.bool_)))):
+        yield is_hidden, replace(asked, found=asked.found.at(places[:top]))
 
 
 def _is_test(reference: ReferenceQuestion) -> bool:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -86,10 +85,16 @@ class SpanScores(NamedTuple):
 
 
 def choose_spans(model: ModelFolder, readings: Sequence[Reading]) -> list[Choice]:
-    """For each question the span most likely to be the answer. Blocks of all questions are read together."""
-    rows = [_row(model, reading, stored) for reading in readings for stored in reading.blocks]
-    scored = iter(span_scores(model, rows))
-    return [_choose(model, reading, list(islice(scored, len(reading.blocks)))) for reading in readings]
+    """For each question the span most likely to be the answer. Blocks of all questions are read together; a block that
+    stands in several readings of one question is read once.
+    """
+    rows = [[_row(model, reading, stored) for stored in reading.blocks] for reading in readings]
+    distinct = {tuple(row.ids): row for of_one in rows for row in of_one}
+    scored = dict(zip(distinct, span_scores(model, list(distinct.values())), strict=True))
+    return [
+        _choose(model, reading, [scored[tuple(row.ids)] for row in own])
+        for reading, own in zip(readings, rows, strict=True)
+    ]
 
 
 def span_scores(model: ModelFolder, rows: Sequence[Row]) -> list[SpanScores]:
