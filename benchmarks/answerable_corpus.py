@@ -6,14 +6,15 @@ Cuts the Wikipedia of DATA/wiki into blocks and looks for every question of DATA
 (bm25s, stemmed, over title and text). A question counts if one of its 20 best blocks holds an answer; COUNT are drawn.
 OUT/questions/FILE.jsonl gets these questions, but for one in eight, by digest: OUT/questions/FILE.aside.jsonl gets it.
 OUT/corpus/passages.jsonl gets the best blocks of all (`--passages` each, and the first one that holds an answer),
-OUT/corpus/paragraphs.jsonl the paragraphs of DATA/reading/squad_*_part.jsonl.zst. Figures measured on it are of
-questions that words can find: they compare with each other, not with those of other corpora.
+OUT/corpus/paragraphs.jsonl the paragraphs of DATA/reading/squad_*_part.jsonl.zst; OUT/reading is a copy. Figures
+measured on it are of questions that words can find: they compare with each other, not with those of other corpora.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     for folder in ("corpus", "questions"):
         (options.out / folder).mkdir(parents=True, exist_ok=True)
+    shutil.copytree(options.data / "reading", options.out / "reading", dirs_exist_ok=True)
     passages = Passages(options.data / "wiki")
     kept: set[int] = set()
     for name, count in (item.split("=") for item in options.files):

@@ -73,7 +73,8 @@ def main() -> None:
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
         begin = time.perf_counter()
-        answers = qa.ask_many([e.question.text for e in batch], searching=Searching(weight=options.weight))
+        texts, searching = [e.question.text for e in batch], Searching(weight=options.weight)
+        answers = qa.ask_many(texts, searching=searching, min_confidence=0.0)
         seconds.append((time.perf_counter() - begin) / len(batch))
         for example, answer in zip(batch, answers, strict=True):
             own = paragraph_id(example)

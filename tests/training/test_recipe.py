@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from realm.errors import RecipeError
 from realm.training.embedder import EmbedderRecipe
+from realm.training.finetune_recipe import FinetuneRecipe
 from realm.training.reader import ReaderRecipe
+from realm.training.reading_data import split_paths
 from realm.training.recipe import as_toml, build, find_recipe, load_recipe
 
 
@@ -167,6 +169,13 @@ def test_built_in_recipe_is_found_by_name_and_complete(name: str, kind: type[Emb
     assert recipe.trunk == "minilm"
     assert recipe.loop().steps == recipe.steps > recipe.warmup_steps == recipe.loop().warmup_steps
     assert build(kind, tomllib.loads(as_toml(recipe)), "saved") == recipe
+
+
+@pytest.mark.parametrize("name", ["finetune-mini", "mini-answers"])
+def test_recipes_of_finetune_for_two_cores_start_from_the_built_in_model(name: str) -> None:
+    recipe = load_recipe(FinetuneRecipe, find_recipe(name))
+    assert (recipe.model, recipe.has_answer) == ("realm-mini", "tokens")
+    assert all(split_paths(recipe.questions))
 
 
 def test_unknown_recipe_name_lists_the_built_in_ones() -> None:
