@@ -125,6 +125,33 @@ def test_reader_may_come_from_a_run_that_trained_both_networks(runs: Path, tmp_p
 
 
 @pytest.mark.usefixtures("public_trunk")
+def test_readers_are_averaged_by_share_and_the_embedder_is_left_alone(runs: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later" / "model"
+    shutil.copytree(runs / "reader" / "model", later)
+    moved = {key: value + 0.25 for key, value in weights_of(runs / "reader").items()}
+    save_file(moved, later / "model.safetensors", metadata={"format": "pt"})
+    pack_runs(runs / "embedder", later.parent, tmp_path / "packed", earlier_reader=runs / "reader", share=0.75)
+    packed = load_file(tmp_path / "packed" / "weights.safetensors")
+    compared = 0
+    for key, value in weights_of(runs / "reader").items():
+        if (found := packed.get(f"reader.{key}")) is not None:
+            torch.testing.assert_close(found.float(), value + 0.75 * 0.25, rtol=2**-10, atol=2**-20)
+            compared += 1
+    assert compared > 50
+    pack_runs(runs / "embedder", runs / "reader", tmp_path / "alone")
+    alone = load_file(tmp_path / "alone" / "weights.safetensors")
+    assert all(torch.equal(alone[key], packed[key]) for key in alone if key.startswith("embedder."))
+
+
+@pytest.mark.usefixtures("public_trunk")
+def test_readers_of_different_sizes_are_not_averaged(runs: Path, trunk: Path, data: Path, tmp_path: Path) -> None:
+    recipe = ReaderRecipe(str(trunk), ("towns.jsonl",), steps=1, data=str(data), extra_layers=2)
+    ReaderJob(recipe).save(tmp_path / "deep" / "model")
+    with pytest.raises(ModelError, match=r"cannot be averaged: \d+ weights differ"):
+        pack_runs(runs / "embedder", runs / "reader", tmp_path / "packed", earlier_reader=tmp_path / "deep")
+
+
+@pytest.mark.usefixtures("public_trunk")
 def test_runs_with_different_numbers_of_layers_are_refused(runs: Path, trunk: Path, data: Path, tmp_path: Path) -> None:
     recipe = ReaderRecipe(str(trunk), ("towns.jsonl",), steps=1, data=str(data), extra_layers=2)
     ReaderJob(recipe).save(tmp_path / "deep" / "model")

@@ -111,11 +111,15 @@ def pack(
     embedder_run: Annotated[Path, typer.Argument(help="Run folder of `embedder`.")],
     reader_run: Annotated[Path, typer.Argument(help="Run folder of `reader` or `finetune`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for config.json and weights.safetensors.")],
+    earlier: Annotated[
+        Path | None, typer.Option(help="Average the reader with this run, which it went on from.")
+    ] = None,
+    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Of the later reader in that average.")] = 0.5,
 ) -> None:
     """Put what two runs learned into one small file of half-precision weights, as realm-mini ships it."""
     from realm.training.packing import pack_runs
 
-    size = pack_runs(embedder_run, reader_run, out)
+    size = pack_runs(embedder_run, reader_run, out, earlier_reader=earlier, share=share)
     stdout.print(f"{out}: {size / 1e6:.1f} MB")
 
 

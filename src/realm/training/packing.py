@@ -13,6 +13,7 @@ from torch import Tensor
 from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.openqa.default_model import trunk_folder
+from realm.training.warm_start import differing_weights
 
 _CLASSES = {"embedder": "RealmEmbedder", "reader": "RealmReader"}
 _BOTH = "RealmForOpenQA"
@@ -22,13 +23,20 @@ _NEVER_SHIPPED = ("cls.predictions.",)
 _UNUSED_IN_READER = ("realm.pooler.",)
 
 
-def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
+def pack_runs(
+    embedder_run: Path, reader_run: Path, out: Path, *, earlier_reader: Path | None = None, share: float = 1.0
+) -> int:
     """Write `config.json` and `weights.safetensors` (float16), from which realm-mini is assembled.
+
+        reader = share * reader_run + (1 - share) * earlier_reader
 
     Args:
         embedder_run: A run of `embedder`, or of `finetune` whose questions have no tower of their own.
         reader_run: A run of `reader` or of `finetune`.
         out: Folder to write to.
+        earlier_reader: A run that the reader went on from. The mean of both sets of weights keeps what the earlier
+            one could and the later one has lost.
+        share: Of the later one in that mean, above 0 and at most 1.
 
     Returns:
         Bytes of the weights file.
@@ -36,6 +44,8 @@ def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
     Raises:
         ModelError: A run has no result, or that of another job; the two have trunks of different sizes; a weight
             is too large for half precision.
+
+    Source of the mean: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
     """
     trunk = load_file(trunk_folder() / "model.safetensors")
     configs = {"embedder": _config(embedder_run, "embedder"), "reader": _config(reader_run, "reader")}
@@ -43,7 +53,11 @@ def pack_runs(embedder_run: Path, reader_run: Path, out: Path) -> int:
         found = {getattr(config, key) for config in configs.values()}
         if len(found) > 1:
             raise ModelError(f"The two runs differ in {key}: {sorted(found)}. Train both with the same extra_layers.")
-    weights = _learned(embedder_run, "embedder", (), trunk) | _learned(reader_run, "reader", _UNUSED_IN_READER, trunk)
+    reader = _weights(reader_run, "reader")
+    if earlier_reader is not None:
+        reader = _mean(reader, _weights(earlier_reader, "reader"), share, f"{reader_run} and {earlier_reader}")
+    weights = _learned(_weights(embedder_run, "embedder"), "embedder", (), trunk)
+    weights |= _learned(reader, "reader", _UNUSED_IN_READER, trunk)
     data = save(weights, metadata={"format": "pt"})
     values = configs["reader"].to_diff_dict()
     values["architectures"] = [_BOTH]
@@ -74,13 +88,26 @@ def _config(run: Path, tower: str) -> RealmConfig:
     return config
 
 
-def _learned(run: Path, tower: str, left_out: tuple[str, ...], trunk: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a run that are not those of the trunk, under their names in a `RealmForOpenQA`."""
-    learned = {}
+def _weights(run: Path, tower: str) -> dict[str, Tensor]:
+    """Weights of a run's tower, under their own names."""
+    _config(run, tower)
     weights = load_file(run / "model" / "model.safetensors")
-    if any(key.startswith(f"{tower}.") for key in weights):
-        prefix = f"{tower}."
-        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    prefix = f"{tower}."
+    own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    return own or weights
+
+
+def _mean(later: dict[str, Tensor], earlier: dict[str, Tensor], share: float, runs: str) -> dict[str, Tensor]:
+    if differing := differing_weights(later, earlier):
+        raise ModelError(f"{runs} cannot be averaged: {len(differing)} weights differ, {differing[0]} first.")
+    return {key: torch.lerp(earlier[key].float(), value.float(), share) for key, value in later.items()}
+
+
+def _learned(
+    weights: dict[str, Tensor], tower: str, left_out: tuple[str, ...], trunk: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Those that are not the trunk's, under their names in a `RealmForOpenQA`."""
+    learned = {}
     for key, value in weights.items():
         if key.startswith((*_NEVER_SHIPPED, *left_out)):
             continue
@@ -88,6 +115,6 @@ def _learned(run: Path, tower: str, left_out: tuple[str, ...], trunk: dict[str, 
         if public is None or not torch.equal(public.float(), value.float()):
             half = value.to(torch.float16).contiguous()
             if not torch.isfinite(half).all():
-                raise ModelError(f"{tower}.{key} does not fit half precision: {run} has diverged. Train it again.")
+                raise ModelError(f"{tower}.{key} does not fit half precision: the run has diverged. Train it again.")
             learned[f"{tower}.{key}"] = half
     return learned

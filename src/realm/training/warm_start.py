@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +78,20 @@ def load_trained(network: RealmPreTrainedModel, folder: Path) -> None:
         raise ModelError(f"{folder} holds {config.architectures}; expected {kind}.")
     weights = type(network).from_pretrained(folder).state_dict()
     wanted = network.state_dict()
-    differing = sorted(
-        key for key in wanted.keys() | weights.keys() if key not in wanted or key not in weights
-        or wanted[key].shape != weights[key].shape
-    )  # fmt: skip
-    if differing:
+    if differing := differing_weights(wanted, weights):
         raise ModelError(
             f"{folder} is a {kind} of other sizes: {len(differing)} weights differ, {differing[0]} first. "
             "Give the recipe the trunk and the number of layers that it was trained with."
         )
     network.load_state_dict(weights)
+
+
+def differing_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+    """Names that only one of them has, or whose shapes differ."""
+    return sorted(
+        key for key in one.keys() | other.keys()
+        if key not in one or key not in other or one[key].shape != other[key].shape
+    )  # fmt: skip
 
 
 def config_from_bert(folder: Path, extra_layers: int, trunk_layers: int = 0, **overrides: Any) -> RealmConfig:
