@@ -8,9 +8,13 @@ import random
 import numpy as np
 import pytest
 
+from realm.corpus.questions import ReferenceQuestion
 from realm.errors import UsageError
 from realm.evaluation.calibrating import HIDDEN_WEIGHT, KEPT, Case, fit_confidence, measure_confidence
+from realm.evaluation.calibration_cases import is_test
 from realm.openqa.calibration import Confidence, Signs
+from realm.records import Question
+from realm.training.reading_data import is_kept_aside
 
 
 def made_up(n: int, seed: int = 0) -> list[Case]:
@@ -83,3 +87,12 @@ def test_cases_that_are_all_right_or_all_wrong_teach_nothing() -> None:
             fit_confidence([case._replace(is_right=is_right) for case in made_up(10)], Signs._fields)
     with pytest.raises(UsageError, match="0 answers"):
         fit_confidence([], Signs._fields)
+
+
+@pytest.mark.parametrize("keep_aside", [2, 4, 8])
+def test_questions_that_recipes_keep_aside_fall_into_both_halves(keep_aside: int) -> None:
+    texts = [f"who was number {number}?" for number in range(4000)]
+    aside = [text for text in texts if is_kept_aside(text, keep_aside)]
+    halves = [is_test(ReferenceQuestion(Question(text, text, ("x",)))) for text in aside]
+    assert len(aside) > 400
+    assert 0.4 < sum(halves) / len(halves) < 0.6

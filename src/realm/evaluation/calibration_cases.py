@@ -142,7 +142,7 @@ def _cases(
     for (place, name, is_hidden, _), answer in zip(wanted, answers, strict=True):
         if answer.signs:
             is_right = judging.is_right(answer.text or "", group[place].question, matcher)
-            made[place][name].append(Case(Signs(**answer.signs), is_right, is_hidden, _is_test(group[place])))
+            made[place][name].append(Case(Signs(**answer.signs), is_right, is_hidden, is_test(group[place])))
     return made
 
 
@@ -157,5 +157,6 @@ def _plain_and_hidden(qa: OpenQA, question: Question, searching: Searching, top:
         yield is_hidden, replace(asked, found=asked.found.at(places[:top]))
 
 
-def _is_test(reference: ReferenceQuestion) -> bool:
-    return int(sha256_of_text(reference.passage or reference.question.text)[:8], 16) % 2 == 1
+def is_test(reference: ReferenceQuestion) -> bool:
+    """Which half a question belongs to, by a digest that says nothing about what recipes keep aside."""
+    return int(sha256_of_text("calibration", reference.passage or reference.question.text)[:8], 16) % 2 == 1
