@@ -100,7 +100,7 @@ def test_a_killed_run_makes_only_what_is_missing(
     blocks: TokenStore, embedder: RealmEmbedder, builder: InputBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = embed_corpus(blocks, embedder, builder, tmp_path / "whole", rows_per_shard=ROWS)
-    monkeypatch.setattr("realm.training.corpus_embedding._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("realm.training.embedding_progress._REPORT_SECONDS", 0.0)
     found, finished = [], False
     while not finished:
         seen: list[EmbeddingProgress] = []
