@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from tiny_model import write_jsonl, write_tiny_model
 
 from realm.errors import KnowledgeBaseError, ModelError, QuestionError
-from realm.models.spans import SpanCandidates
 from realm.openqa import span_choice
 from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, Searching
 from realm.openqa.indexing import index_sources, remove_documents
@@ -102,7 +101,10 @@ def spans_written_out(qa: OpenQA, question: str, top: int) -> list[tuple[float, 
         starts, ends = (torch.tensor([place[side] + first for place in places]) for side in (0, 1))
         with torch.inference_mode():
             hidden = reader.realm(**inputs.for_trunk(), return_dict=True).last_hidden_state
-            scores = reader.span_scores(hidden, SpanCandidates(starts, ends))[0].tolist()
+            head = reader.qa_outputs
+            of_starts, of_ends = head.dense_intermediate(hidden)[0].chunk(2, dim=-1)
+            spans = head.layer_normalization(torch.relu(of_starts[starts] + of_ends[ends]))
+            scores = head.dense_output(spans)[:, 0].tolist()
         for (start, end), score in zip(places, scores, strict=True):
             left, right = whole_words(block.text, offsets[start][0], offsets[end][1])
             found.append((score + relevance, block.text[left:right]))

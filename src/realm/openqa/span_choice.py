@@ -107,7 +107,7 @@ def span_scores(model: ModelFolder, rows: Sequence[Row]) -> list[SpanScores]:
         candidates = span_candidates(inputs.input_ids.size(1), reader.config.max_span_width, model.device)
         with torch.inference_mode():
             hidden = reader.realm(**inputs.for_trunk(), return_dict=True).last_hidden_state
-            scores = reader.span_scores(hidden, candidates).float()
+            scores = reader.span_scores(hidden).float()
             allowed = allowed_spans(inputs.body_mask, candidates)
         for place, number in enumerate(numbers):
             of_row = allowed[place]

@@ -113,7 +113,7 @@ class FinetuneModel(nn.Module):
         reader = self.open_qa.reader
         hidden = reader.realm(**inputs.for_trunk(), return_dict=True).last_hidden_state
         candidates = span_candidates(hidden.size(1), self.open_qa.config.max_span_width, self.device)
-        scores = in_full_precision(reader.span_scores(hidden, candidates))
+        scores = in_full_precision(reader.span_scores(hidden))
         allowed = allowed_spans(inputs.body_mask, candidates)
         more = (0, spans - scores.size(1))
         firsts, lasts = (

@@ -155,7 +155,7 @@ class ReaderJob(Job):
         inputs = micro_batch.inputs.to(device)
         trunk = self.reader.realm(**inputs.for_trunk(), return_dict=True)
         candidates = span_candidates(inputs.input_ids.size(1), self.reader.config.max_span_width, device)
-        scores = self.reader.span_scores(trunk.last_hidden_state, candidates).float()
+        scores = self.reader.span_scores(trunk.last_hidden_state).float()
         allowed = allowed_spans(inputs.body_mask, candidates)
         correct = correct_spans(micro_batch.starts.to(device), micro_batch.ends.to(device), candidates) & allowed
         scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
