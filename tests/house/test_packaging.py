@@ -25,8 +25,9 @@ TESTED = {
     for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     if line and not line.startswith("#")
 }
-# What `make` installs; the other extras have no tested versions yet.
-INSTALLED = [*CORE, *EXTRAS["dev"], *EXTRAS["train"], *EXTRAS["serve"], *EXTRAS["demo"]]
+# What `make` installs; of the other extras no version is pinned.
+INSTALLED_EXTRAS = ("dev", "train", "evaluate", "serve", "wikipedia", "demo")
+INSTALLED = [*CORE, *(requirement for name in INSTALLED_EXTRAS for requirement in EXTRAS[name])]
 ROOM_EXTRAS = {"serving": "serve", "training": "train"}
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(path for folder in ("src", "tests", "tools", "examples") for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("src", "tests", "tools", "benchmarks")
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 PICKLES = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 RUNS_TEXT = {"eval", "exec", "compile", "__import__"}
@@ -88,6 +89,11 @@ def findings(source: str, *, may_pickle: bool = False) -> list[str]:
     tree = ast.parse(source)
     found = list(unsafe_calls(tree)) + ([] if may_pickle else list(imports_of_pickle(tree)))
     return [f"{line}: {reason}" for line, reason in sorted(found)]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_folder_is_left_out(folder: str) -> None:
+    assert any(path.is_relative_to(ROOT / folder) for path in FILES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
