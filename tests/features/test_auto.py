@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[2] / "src"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "who", "wrote", "it", "##s", "?"]
 
@@ -63,4 +65,25 @@ def test_auto_classes_resolve_realm_in_a_fresh_process(tmp_path: Path) -> None:
 def test_any_public_name_that_needs_transformers_makes_realm_known(tmp_path: Path) -> None:
     code = "from realm import RealmRetriever\nfrom transformers import AutoConfig\nAutoConfig.for_model('realm')"
     result = run(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+INNER = f"""
+from realm.models.{{home}} import {{kind}}
+from transformers import AutoConfig, {{auto}}
+
+assert type({{auto}}.from_config(AutoConfig.for_model("realm", {SIZES}))) is {{kind}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("home", "kind", "auto"),
+    [
+        ("embedder", "RealmEmbedder", "AutoModel"),
+        ("encoder", "RealmKnowledgeAugEncoder", "AutoModelForMaskedLM"),
+        ("reader", "RealmReader", "AutoModelForQuestionAnswering"),
+    ],
+)
+def test_a_network_imported_from_its_own_file_is_known_too(home: str, kind: str, auto: str, tmp_path: Path) -> None:
+    result = run(INNER.format(home=home, kind=kind, auto=auto), tmp_path)
     assert result.returncode == 0, result.stderr

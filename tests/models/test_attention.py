@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ATTENTIONS, POSITION_TYPES, tiny, tiny_config
+from tiny import ATTENTIONS, POSITION_TYPES, pieces, tiny, tiny_config
 from torch import Tensor
 
 from realm.models.attention import RealmSelfAttention
@@ -83,6 +83,24 @@ def test_asking_for_the_first_piece_alone_gives_its_row(implementation: str, pos
     whole, _ = layer(hidden, hidden, mask, None, False)
     first, _ = layer(hidden[:, :1], hidden, mask, None, False)
     torch.testing.assert_close(first, whole[:, :1], atol=ALLOWED, rtol=0.0)
+
+
+@pytest.mark.parametrize("implementation", ATTENTIONS)
+@pytest.mark.parametrize("position_type", POSITION_TYPES)
+@torch.no_grad()
+def test_a_text_without_any_attended_piece_stays_finite_in_half_precision(
+    implementation: str, position_type: str
+) -> None:
+    for seed in range(4):
+        model: Any = tiny(
+            RealmEmbedder, seed=seed, attn_implementation=implementation, position_embedding_type=position_type,
+            initializer_range=4.0,
+        )  # fmt: skip
+        model.half()
+        mask = torch.tensor([[1, 1, 1, 1, 0], [0, 0, 0, 0, 0]])
+        vectors = model(pieces(2, 5), attention_mask=mask).projected_score
+        assert vectors.dtype == torch.float16
+        assert vectors.isfinite().all()
 
 
 def test_heads_must_divide_the_hidden_size() -> None:

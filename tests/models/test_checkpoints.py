@@ -190,6 +190,15 @@ def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
         Checkpoint("nobody/knows")
 
 
+@pytest.mark.parametrize("write", [as_safetensors_shards, as_bin_shards])
+def test_a_missing_shard_is_named(write: Writer, tmp_path: Path) -> None:
+    write(tiny(RealmEmbedder), tmp_path)
+    shard = sorted([*tmp_path.glob("model-*"), *tmp_path.glob("pytorch_model-*")])[1]
+    shard.unlink()
+    with pytest.raises(ModelError, match=rf"{shard.name} is missing from .*{tmp_path.name}"):
+        Checkpoint(tmp_path)
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     for name in ("model.safetensors", "pytorch_model.bin"):
         folder = tmp_path / name

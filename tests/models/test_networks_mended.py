@@ -152,6 +152,23 @@ def test_a_query_embedder_of_its_own_survives_saving(tmp_path: Path, kind: str) 
     assert torch.equal(again(**given).relevance_score, scorer(**given).relevance_score)
 
 
+def test_a_query_embedder_that_starts_as_a_copy_is_still_one_of_its_own_after_saving(tmp_path: Path) -> None:
+    embedder = tiny(RealmEmbedder)
+    scorer = RealmScorer(embedder.config, embedder)
+    scorer.embedder.load_state_dict(embedder.state_dict())
+    scorer.save_pretrained(tmp_path)
+    configs = ({}, {"config": RealmScorer(tiny(RealmScorer).config).config})
+    for options in configs:
+        again = RealmScorer.from_pretrained(tmp_path, **options)
+        assert again.query_embedder is not again.embedder
+        assert again.config.separate_query_embedder
+        for tower in (again.embedder, again.query_embedder):
+            assert torch.equal(tower.cls.dense.weight, embedder.cls.dense.weight)
+        with torch.no_grad():
+            again.query_embedder.cls.dense.bias += 1.0
+        assert torch.equal(again.embedder.cls.dense.bias, embedder.cls.dense.bias)
+
+
 def test_padding_is_the_word_that_does_not_learn_also_where_a_configuration_says_1() -> None:
     for changes in ({}, {"pad_token_id": 1}):
         model = tiny(RealmEmbedder, **changes)

@@ -60,7 +60,20 @@ def test_plain_answers_keeps_an_answer_of_padding_only_as_one_that_matches_nothi
     assert answer_places([np.array([1, 2])], [[]]) == [[]]
 
 
-@pytest.mark.parametrize("flat", [[5, 6], torch.tensor([5, 6])])
-def test_plain_answers_refuses_a_flat_list_of_ids(flat: object) -> None:
-    with pytest.raises(TypeError, match="list of answers"):
-        plain_answers(flat)
+@pytest.mark.parametrize(
+    ("given_answers", "found"),
+    [
+        ([5, 6], "5"),
+        (torch.tensor([5, 6]), "5"),
+        ("record", "'record'"),
+        (["record"], "'record'"),
+        (5, "5"),
+        ([[1.5]], "1.5"),
+        ([["5"]], "'5'"),
+        ([None], "None"),
+        (torch.tensor([[5.0]]), "5.0"),
+    ],
+)
+def test_plain_answers_says_what_it_found_in_place_of_lists_of_ids(given_answers: object, found: str) -> None:
+    with pytest.raises(TypeError, match=f"list of answers, each a list of word-piece ids; found {found}"):
+        plain_answers(given_answers)

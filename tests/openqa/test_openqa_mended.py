@@ -148,6 +148,44 @@ def test_no_answer_is_nowhere(retriever: RealmRetriever, nothing: Any) -> None:
     assert not output.reader_correct.any()
 
 
+def test_one_question_takes_its_answers_also_in_the_form_of_a_batch(retriever: RealmRetriever) -> None:
+    model, question = build(retriever, reader_beam_size=4), torch.tensor([[2, *ids("what"), 3]])
+    answers = [ids("the first"), [*ids("here"), -1]]
+    wanted = model(question, answer_ids=answers).reader_output
+    assert wanted.loss.item() > 0.0
+    for form in ([answers], torch.tensor([answers]), [torch.tensor(answers)]):
+        found = model(question, answer_ids=form).reader_output
+        assert torch.equal(found.loss, wanted.loss)
+        assert torch.equal(found.reader_correct, wanted.reader_correct)
+    with pytest.raises(ValueError, match="1 questions need as many lists of answers; found 2"):
+        model(question, answer_ids=[answers, answers])
+
+
+@pytest.mark.parametrize("none", [0, 1])
+def test_a_question_of_a_batch_may_have_no_answers(retriever: RealmRetriever, none: int) -> None:
+    model, questions = build(retriever, reader_beam_size=4), torch.tensor([[2, *ids("what"), 3]] * 2)
+    answers: list[Any] = [[ids("the first")], [ids("here")]]
+    alone = model(questions[:1], answer_ids=answers[1 - none]).reader_output
+    answers[none] = None
+    output = model(questions, answer_ids=answers).reader_output
+    assert output.retriever_correct.any(-1).tolist() == [none == 1, none == 0]
+    # The loss is the mean over the questions, and a question without answers has none.
+    assert output.loss.item() == pytest.approx(alone.loss.item() / 2)
+    assert model(questions[:1], answer_ids=[None]).reader_output.loss.item() == 0.0
+
+
+def test_answers_are_looked_for_in_the_block_also_where_the_question_holds_a_separator(
+    retriever: RealmRetriever,
+) -> None:
+    question = torch.tensor([[2, *ids("what [SEP] is this"), 3]])
+    answers = [ids("this"), ids("ends")]
+    found = retriever([0, 3, 1], question, answers)
+    assert found.start_pos == [[6], [6], [6]]
+    assert retriever.block_has_answer(found.concat_inputs, answers) == found[:3]
+    ids_alone = {"input_ids": retriever([0, 3], torch.tensor([[2, *ids("what"), 3]]), None).concat_inputs["input_ids"]}
+    assert retriever.block_has_answer(ids_alone, answers) == ([True, True], [[3], [3]], [[3], [3]])
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_a_single_block_can_be_searched_and_read(retriever: RealmRetriever, training: bool) -> None:
     model = build(retriever, searcher_beam_size=1, reader_beam_size=1).train(training)

@@ -12,9 +12,11 @@ from tiny_model import TINY, stories
 from torch import Tensor
 
 from realm.errors import ModelError
+from realm.models.attention import RealmAttention
 from realm.openqa import exact_top_k as exact_top_k_file
+from realm.openqa.block_vectors import BLOCK_EMB_FILE
 from realm.openqa.exact_top_k import exact_top_k
-from realm.openqa.model import BLOCK_EMB_FILE, RealmForOpenQA
+from realm.openqa.model import RealmForOpenQA
 from realm.openqa.retriever import RealmRetriever
 from realm.text.tokenization import RealmTokenizerFast
 
@@ -168,3 +170,30 @@ def test_forward_names_what_it_lacks(tiny_folder: Path, model: RealmForOpenQA, t
         RealmForOpenQA.from_pretrained(tiny_folder)(**batch)
     with pytest.raises(ValueError, match="3 questions need as many lists of answers; found 2"):
         model(**batch, answer_ids=[[[5]], [[6]]])
+
+
+def test_gradient_checkpointing_gives_the_same_loss_and_the_same_gradients(
+    model: RealmForOpenQA, tokenizer: Any
+) -> None:
+    batch, answers, results = tokenizer(QUESTIONS[1], return_tensors="pt"), [tokenizer.convert_tokens_to_ids(["a"])], []
+    passes: list[int] = []
+    for part in model.train().modules():
+        if isinstance(part, RealmAttention):
+            part.register_forward_hook(lambda *_: passes.append(1))
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model.zero_grad()
+        passes.clear()
+        torch.manual_seed(3)
+        loss = model(**batch, answer_ids=answers).reader_output.loss
+        loss.backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        results.append((loss.detach(), gradients, len(passes)))
+    # Every layer was computed once more on the way back.
+    assert results[1][2] == 2 * results[0][2]
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[0][1].keys() == results[1][1].keys()
+    assert {name.split(".")[0] for name in results[0][1]} == {"embedder", "reader"}
+    for name, gradient in results[0][1].items():
+        torch.testing.assert_close(results[1][1][name], gradient, atol=1e-6, rtol=1e-5)

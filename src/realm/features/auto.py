@@ -1,21 +1,15 @@
-"""Makes transformers' Auto classes know `realm`; importing this file is what does it.
+"""Makes transformers' Auto classes know all of `realm`; importing this file is what does it.
 
-The front door and everything that composes networks with tokenizers imports it. It stands on this floor because
-it needs both.
+Configuration and networks make themselves known where they are defined; their tokenizers are added here, on the
+first floor that knows both. The front door and everything that composes networks with tokenizers imports it.
 """
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering
-
+import realm.models.embedder
+import realm.models.encoder
+import realm.models.reader  # noqa: F401 - each makes itself known
 from realm.models.configuration import RealmConfig
-from realm.models.embedder import RealmEmbedder
-from realm.models.encoder import RealmKnowledgeAugEncoder
-from realm.models.reader import RealmReader
 from realm.text.tokenization import register_tokenizers
 
-AutoConfig.register(RealmConfig.model_type, RealmConfig, exist_ok=True)
-AutoModel.register(RealmConfig, RealmEmbedder, exist_ok=True)
-AutoModelForMaskedLM.register(RealmConfig, RealmKnowledgeAugEncoder, exist_ok=True)
-AutoModelForQuestionAnswering.register(RealmConfig, RealmReader, exist_ok=True)
 register_tokenizers(RealmConfig)

@@ -111,7 +111,8 @@ def eager_attention(
     # Order: divide after the product, as in 4.37.2.
     scores = torch.matmul(query, key.transpose(-1, -2)) * scaling
     if attention_mask is not None:
-        scores = scores + attention_mask
+        # Half precision: a large negative score and the mask add up to -inf, and a row of these to NaN.
+        scores = (scores + attention_mask).clamp(min=torch.finfo(scores.dtype).min)
     probabilities = nn.functional.dropout(nn.functional.softmax(scores, dim=-1), p=dropout, training=module.training)
     if head_mask is not None:
         probabilities = probabilities * head_mask

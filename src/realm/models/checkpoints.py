@@ -29,7 +29,7 @@ class Checkpoint(Mapping[str, Tensor]):
         options: Of those `from_pretrained` takes, the ones that say where to look (`revision`, `cache_dir`, ...).
 
     Raises:
-        ModelError: There are no weights in a known format, or they are damaged.
+        ModelError: There are no weights in a known format, one of their files is missing, or they are damaged.
         UnsafeFileError: A file asks for code to be run.
     """
 
@@ -78,8 +78,17 @@ def _weight_files(name_or_path: str, hub: Mapping[str, Any]) -> list[Path]:
             return [path]
         if (index := find_file(name_or_path, f"{name}.index.json", hub)) is not None:
             shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            return [path for shard in shards if (path := find_file(name_or_path, shard, hub)) is not None]
+            return [_shard(name_or_path, shard, hub) for shard in shards]
     return []
+
+
+def _shard(name_or_path: str, shard: str, hub: Mapping[str, Any]) -> Path:
+    path = find_file(name_or_path, shard, hub)
+    if path is None:
+        raise ModelError(
+            f"{shard} is missing from {name_or_path}, but the index of its weights names it. Copy it there."
+        )
+    return path
 
 
 def find_file(name_or_path: str, filename: str, options: Mapping[str, Any]) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 LEGACY_PAD_TOKEN_ID = 1
 """Default of transformers 4.37.2 and of every released config; it names `[unused0]`, while `[PAD]` is 0."""
@@ -113,3 +113,6 @@ class RealmConfig(PreTrainedConfig):
         A value of 1 is read as 0: it is the mistaken default of transformers 4.37.2, not a choice.
         """
         return 0 if self.pad_token_id == LEGACY_PAD_TOKEN_ID else self.pad_token_id
+
+
+AutoConfig.register(RealmConfig.model_type, RealmConfig, exist_ok=True)

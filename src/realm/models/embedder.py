@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from transformers import AutoModel
 from transformers.utils import ModelOutput
 
 from realm.models.configuration import RealmConfig
@@ -89,3 +90,6 @@ class RealmEmbedder(RealmNetwork):
             attentions=trunk.attentions,
         )
         return output.to_tuple() if returns_tuple(self.config, return_dict) else output
+
+
+AutoModel.register(RealmConfig, RealmEmbedder, exist_ok=True)

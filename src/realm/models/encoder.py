@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from transformers import AutoModelForMaskedLM
 from transformers.modeling_outputs import MaskedLMOutput
 
 from realm.models.configuration import RealmConfig
@@ -102,3 +103,6 @@ def _marginal_loss(logits: Tensor, relevance_score: Tensor, labels: Tensor, mlm_
         mlm_mask = labels != IGNORED_LABEL
     scores = logits.view(batch, candidates, *logits.shape[1:])
     return marginal_mlm(scores, relevance_score.reshape(batch, candidates), labels, mlm_mask.float())
+
+
+AutoModelForMaskedLM.register(RealmConfig, RealmKnowledgeAugEncoder, exist_ok=True)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForQuestionAnswering
 from transformers.utils import ModelOutput
 
 from realm.models.configuration import RealmConfig
@@ -231,3 +232,6 @@ def _per_block(positions: Tensor, one_question: bool) -> Tensor:
 def _in_order(output: RealmReaderOutput) -> RealmReaderOutput:
     """ModelOutput keeps the order in which fields were set; tuples must follow the declared order."""
     return RealmReaderOutput(**{name: getattr(output, name) for name in output.__dataclass_fields__})
+
+
+AutoModelForQuestionAnswering.register(RealmConfig, RealmReader, exist_ok=True)

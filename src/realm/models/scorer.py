@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers.utils import ModelOutput
+from transformers.utils import CONFIG_NAME, ModelOutput
 
-from realm.models.checkpoints import Checkpoint
+from realm.models.checkpoints import Checkpoint, find_file
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.heads import UNUSED_HEAD_KEYS
@@ -42,7 +43,7 @@ class RealmScorer(RealmPreTrainedModel):
 
     Differs: in transformers 4.37.2 a separate query embedder is not found again after saving, and its weights
         overwrite the other's. Here `config.separate_query_embedder` remembers it, and files that 4.37.2 wrote
-        are recognised by holding both sets.
+        are recognised by holding two sets that differ.
     """
 
     _keys_to_ignore_on_load_missing: list[str] = [UNUSED_HEAD_KEYS]
@@ -78,10 +79,14 @@ class RealmScorer(RealmPreTrainedModel):
         **kwargs: Any,
     ) -> RealmScorer:
         """Load a scorer; a `query_embedder` given here replaces the one of the checkpoint."""
-        names = _embedder_names(Checkpoint(pretrained_model_name_or_path, kwargs))
+        checkpoint = Checkpoint(pretrained_model_name_or_path, kwargs)
+        names = {key.split(".")[0] for key in checkpoint} & {"embedder", "query_embedder"}
         if names == {"query_embedder"}:
             kwargs["key_mapping"] = {r"^query_embedder\.": "embedder.", **(kwargs.get("key_mapping") or {})}
         separate = query_embedder is None and len(names) == 2
+        # 4.37.2 may write a shared embedder under both names, and never says which of the two it did.
+        if separate and not _says_separate(pretrained_model_name_or_path, kwargs):
+            separate = not _is_repeated(checkpoint)
         if isinstance(kwargs.get("config"), RealmConfig):
             kwargs["config"] = copy.deepcopy(kwargs["config"])
             kwargs["config"].separate_query_embedder = separate
@@ -184,13 +189,18 @@ def _fits(position_ids: Tensor | None, ids: Tensor | None, embeds: Tensor | None
     return position_ids.size(-1) == pieces and position_ids.size(0) == 1
 
 
-def _embedder_names(checkpoint: Checkpoint) -> set[str]:
-    """Under which names a file holds embedders; "embedder" alone where the other repeats it, as 4.37.2 may write."""
-    names = {key.split(".")[0] for key in checkpoint} & {"embedder", "query_embedder"}
+def _says_separate(name_or_path: str | Path, options: dict[str, Any]) -> bool:
+    """Whether the configuration beside the weights, or else the one given, says that there are two embedders."""
+    path = find_file(str(name_or_path), CONFIG_NAME, options)
+    if path is None:
+        return bool(getattr(options.get("config"), "separate_query_embedder", False))
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("separate_query_embedder", False))
+
+
+def _is_repeated(checkpoint: Checkpoint) -> bool:
+    """Whether both names stand for the same weights."""
     pairs = [(key, key.removeprefix("query_")) for key in checkpoint if key.startswith("query_embedder.")]
-    if all(other in checkpoint and torch.equal(checkpoint[key], checkpoint[other]) for key, other in pairs):
-        names.discard("query_embedder")
-    return names
+    return all(other in checkpoint and torch.equal(checkpoint[key], checkpoint[other]) for key, other in pairs)
 
 
 def _drop_aliases(scorer: RealmScorer, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers.utils import ModelOutput
 
 from realm.errors import ModelError
-from realm.models.checkpoints import Checkpoint, find_file
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.reader import RealmReader, RealmReaderOutput
 from realm.models.trunk import RealmPreTrainedModel, returns_tuple
+from realm.openqa.answer_search import answers_of_each
+from realm.openqa.block_vectors import BLOCK_EMB_FILE, read_block_emb, write_block_emb
 from realm.openqa.exact_top_k import exact_top_k
 from realm.openqa.readings import Reading, stack
 from realm.openqa.retriever import RealmRetriever, body_mask
 
-BLOCK_EMB_FILE = "block_emb.safetensors"
+_LOG = logging.getLogger(__name__)
 
 
 class Searcher(Protocol):
@@ -99,6 +99,10 @@ class RealmForOpenQA(RealmPreTrainedModel):
     def block_emb(self) -> Tensor:
         """Vectors of the blocks."""
         if self._block_emb is None:
+            _LOG.warning(
+                "No vectors of blocks were given or found: all %d rows of block_emb are zeros. Set model.block_emb or "
+                "model.searcher, or put %s into the model's folder.", self.config.num_block_records, BLOCK_EMB_FILE,
+            )  # fmt: skip
             self._block_emb = torch.zeros(self.config.num_block_records, self.config.retriever_proj_size)
         return self._block_emb
 
@@ -129,18 +133,19 @@ class RealmForOpenQA(RealmPreTrainedModel):
             attention_mask: 1 on pieces, 0 on padding, (batch, pieces).
             token_type_ids: (batch, pieces).
             answer_ids: Right answers as word pieces, for the losses. One question: a list of answers, each a list
-                of ids, or a tensor padded with -1. Several: one such per question.
+                of ids, or a tensor padded with -1. Several: one such per question, or None where there is none.
             return_dict: A tuple instead of the output class if False.
 
         Raises:
             ValueError: There is no retriever, or not one list of answers per question.
+            TypeError: `answer_ids` are something else.
         """
         if self.retriever is None:
             raise ValueError("RealmForOpenQA needs a retriever: set model.retriever, or give it to from_pretrained.")
         if input_ids is None:
             raise ValueError("You have to specify input_ids.")
         questions = input_ids.size(0)
-        answers = _answers_of_each(answer_ids, questions)
+        answers = answers_of_each(answer_ids, questions)
         question_vectors = self.question_embedder(
             input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids, return_dict=True
         ).projected_score
@@ -166,20 +171,15 @@ class RealmForOpenQA(RealmPreTrainedModel):
         """Load a model; `block_emb` comes from its own file, or else from inside the checkpoint."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # a pair with `output_loading_info=True`
-        beside = find_file(os.fspath(pretrained_model_name_or_path), BLOCK_EMB_FILE, kwargs)
-        if beside is not None:
-            with safe_open(beside, framework="pt") as file:
-                model._take_block_emb(file.get_tensor("block_emb"))
-        else:
-            checkpoint = Checkpoint(os.fspath(pretrained_model_name_or_path), kwargs)
-            if "block_emb" in checkpoint:
-                model._take_block_emb(checkpoint["block_emb"])
+        block_emb = read_block_emb(os.fspath(pretrained_model_name_or_path), kwargs)
+        if block_emb is not None:
+            model._take_block_emb(block_emb)
         return cast(RealmForOpenQA, loaded)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, block_emb_inside: bool = False, **kwargs: Any
     ) -> None:
-        """Write the model, and `block_emb` beside it.
+        """Write the model, and `block_emb` beside it; a model without one leaves none of an earlier model there.
 
         Args:
             save_directory: Folder.
@@ -190,14 +190,17 @@ class RealmForOpenQA(RealmPreTrainedModel):
         if block_emb_inside:
             state = kwargs.pop("state_dict", None) or self.state_dict()
             kwargs["state_dict"] = {**state, "block_emb": self.block_emb.float()}
-        super().save_pretrained(save_directory, *args, **kwargs)
-        beside = Path(save_directory) / BLOCK_EMB_FILE
-        if block_emb_inside:
-            beside.unlink(missing_ok=True)
         elif self._block_emb is not None:
-            fresh = beside.with_suffix(".tmp")
-            save_file({"block_emb": self._block_emb.contiguous()}, fresh)
-            os.replace(fresh, beside)
+            # Order: before the weights, because transformers uploads (`push_to_hub=True`) as soon as these are written.
+            write_block_emb(Path(save_directory), self._block_emb)
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if block_emb_inside or self._block_emb is None:
+            Path(save_directory, BLOCK_EMB_FILE).unlink(missing_ok=True)
+
+    def _get_files_timestamps(self, working_dir: str | os.PathLike[str]) -> dict[str, float]:
+        """What transformers takes as there before saving, and so does not upload; `block_emb` was just written."""
+        before: dict[str, float] = super()._get_files_timestamps(working_dir)
+        return {name: stamp for name, stamp in before.items() if name != BLOCK_EMB_FILE}
 
     def _take_block_emb(self, block_emb: Tensor) -> None:
         if block_emb.size(0) != self.config.num_block_records:
@@ -262,13 +265,3 @@ class RealmForOpenQA(RealmPreTrainedModel):
         )
         ids = reading.inputs["input_ids"]
         return ids[block, start : end + 1] if block >= 0 else ids.new_empty(0)
-
-
-def _answers_of_each(answer_ids: Any, questions: int) -> list[Any]:
-    if answer_ids is None:
-        return [None] * questions
-    if questions == 1:
-        return [answer_ids]
-    if len(answer_ids) != questions:
-        raise ValueError(f"{questions} questions need as many lists of answers; found {len(answer_ids)}.")
-    return list(answer_ids)

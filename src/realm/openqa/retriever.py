@@ -90,18 +90,27 @@ class RealmRetriever:
     def block_has_answer(
         self, concat_inputs: BatchEncoding, answer_ids: Any
     ) -> tuple[list[bool], list[list[int]], list[list[int]]]:
-        """Check whether rows hold an answer between their two [SEP], and where.
+        """Check whether rows hold an answer in their second segment, and where.
+
+        Args:
+            concat_inputs: Rows with their `token_type_ids`; without these a block is what stands between the first
+                two [SEP].
+            answer_ids: As for a call.
 
         Returns:
             has_answers, start positions, end positions (inclusive), padded with -1 to the longest; where nothing
             is found anywhere the lists of positions are empty.
         """
-        sep = self.tokenizer.sep_token_id
+        rows = np.asarray(concat_inputs["input_ids"])
+        types = np.asarray(concat_inputs.get("token_type_ids", np.zeros_like(rows)))
         bodies, first = [], []
-        for row in np.asarray(concat_inputs["input_ids"]):
-            borders = np.flatnonzero(row == sep)
-            bodies.append(row[borders[0] + 1 : borders[1]])
-            first.append(int(borders[0]) + 1)
+        for row, segments in zip(rows, types, strict=True):
+            # A question may hold [SEP] itself; the second segment ends with the one that closes the block.
+            second = np.flatnonzero(segments)
+            separators = np.flatnonzero(row == self.tokenizer.sep_token_id)
+            start, end = (second[0], second[-1]) if len(second) else (separators[0] + 1, separators[1])
+            bodies.append(row[start:end])
+            first.append(int(start))
         return _pad_places(answer_places(bodies, plain_answers(answer_ids)), first)
 
     def question_pieces(self, question_input_ids: Any) -> list[int]:
