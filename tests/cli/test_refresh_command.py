@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,25 @@ def test_it_ends_when_training_is_finished(run: Path) -> None:
     assert not snapshot_folders(run)
 
 
+def test_it_may_be_started_before_the_training(run: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later"
+
+    def train() -> None:
+        time.sleep(0.3)
+        shutil.copytree(run / "exports", later / "exports")
+        shutil.copytree(run / "refresh", later / "refresh")
+        while not snapshot_folders(later):
+            time.sleep(0.05)
+        (later / "finished.json").write_text("{}")
+
+    trainer = threading.Thread(target=train)
+    trainer.start()
+    said = run_refresh(later, "--poll-seconds", "0.05")
+    trainer.join(60)
+    assert said.out == f"{later}: 1 snapshots published\n"
+    assert said.err.count("waiting for a training with refresh") == 1
+
+
 def test_blocks_may_be_elsewhere(run: Path, kb: Path, realm: Run, tmp_path: Path) -> None:
     exported = tmp_path / "blocks.parquet"
     assert realm("export", "blocks", exported, "--kb", kb).code == 0
@@ -72,7 +94,11 @@ def test_blocks_may_be_elsewhere(run: Path, kb: Path, realm: Run, tmp_path: Path
 
 def test_a_folder_that_is_no_such_run_and_a_run_without_exports_are_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="is no run whose index another process refreshes"):
-        run_refresh(tmp_path / "gone")
+        run_refresh(tmp_path / "gone", "--once")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "finished.json").write_text("{}")
+    with pytest.raises(RecipeError, match="is no run whose index another process refreshes"):
+        run_refresh(tmp_path / "other")
     (tmp_path / "new").mkdir()
     (run / "refresh").rename(tmp_path / "new" / "refresh")
     with pytest.raises(RecipeError, match="has no export yet"):

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from realm.models.masked_losses import (
-    candidate_utility,
     marginal_mlm,
     null_probability,
     per_span,
@@ -288,16 +287,6 @@ def test_retrieval_utility_is_zero_where_all_candidates_predict_alike() -> None:
     alike = log_probs[:, :1].expand_as(log_probs)
     assert retrieval_utility(alike, scores, weights).item() == pytest.approx(0.0, abs=1e-12)
     assert span_retrieval_utility(alike, scores, weights).item() == pytest.approx(0.0, abs=1e-12)
-    assert candidate_utility(alike, weights).abs().max().item() == pytest.approx(0.0, abs=1e-12)
-
-
-def test_candidate_utility_is_the_papers_difference_to_the_null_block() -> None:
-    log_probs, _, weights = predicted()
-    found = candidate_utility(log_probs, weights)
-    for b in range(3):
-        for n in range(4):
-            wanted = sum(float(log_probs[b, n, j] - log_probs[b, 0, j]) for j in range(3) if weights[b, j])
-            assert found[b, n].item() == pytest.approx(wanted, abs=1e-12)
 
 
 def test_null_probability_is_the_mean_belief_in_candidate_zero() -> None:

@@ -1,10 +1,15 @@
 """Blocks in memory, as a block source, and a job over them; as a program it trains one process of several.
 
-python memory_blocks.py TRUNK RUN      rank and number of processes come from the environment, as torchrun sets them
+python memory_blocks.py TRUNK RUN              rank and number of processes come from the environment, as torchrun sets
+                                               them
+python memory_blocks.py TRUNK RUN --kill 3,5   RUN/cut is killed at these steps and resumed, RUN/whole never stops;
+                                               prints how every process ended
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +20,10 @@ from tiny_trunk import documents, tokenizer_of
 
 import realm.models.precision
 from realm.training.block_source import TrainingBlock
+from realm.training.distributed import leave
 from realm.training.ict import IctJob
 from realm.training.ict_recipe import IctRecipe
+from realm.training.loop import train
 
 ONE_SENTENCE = "The old bridge of the town is near."
 
@@ -61,14 +68,41 @@ def ict_recipe(folder: Path, **changes: Any) -> IctRecipe:
     return IctRecipe(**{**values, **changes})
 
 
-if __name__ == "__main__":
-    from realm.training.distributed import leave
-    from realm.training.loop import train
+class MortalJob(IctJob):
+    """Dies at the beginning of a step."""
 
+    kill_step = -1
+
+    def begin_step(self, step: int) -> None:
+        if step == self.kill_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_run(recipe: IctRecipe, run: Path, kill_step: int = -1) -> None:
+    """Train or resume a run."""
+    job = MortalJob(recipe, memory_blocks(Path(recipe.trunk)))
+    job.kill_step = kill_step
+    train(job, recipe.loop(), run, evaluate=job.held_out_figures)
+
+
+def _in_child(recipe: IctRecipe, run: Path, kill_step: int) -> int:
+    """Train in a forked process, which shares the imports but no computation; give what ended it."""
+    child = os.fork()
+    if not child:
+        train_run(recipe, run, kill_step)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
     # As conftest does for the tests: processors with bfloat16 would compute something else.
     realm.models.precision.fastest_dtype = lambda device: torch.float32
     folder, run = Path(sys.argv[1]), Path(sys.argv[2])
-    recipe = ict_recipe(folder)
-    job = IctJob(recipe, memory_blocks(folder))
-    train(job, recipe.loop(), run, evaluate=job.held_out_figures)
-    leave()
+    if "--kill" in sys.argv:
+        recipe = ict_recipe(folder, dropout=0.1, steps=6, pieces_at_once=200, save_every_steps=2)
+        kill_steps = [int(step) for step in sys.argv[4].split(",")]
+        ends = [_in_child(recipe, run / "cut", step) for step in (*kill_steps, -1)]
+        print(*ends, _in_child(recipe, run / "whole", -1))
+    else:
+        train_run(ict_recipe(folder), run)
+        leave()

@@ -17,8 +17,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import torch
 from tiny_trunk import SYLLABLES, tokenizer_of, write_lines
 
+import realm.models.precision
 from realm.training.distributed import Processes, leave
 from realm.training.loop import train
 from realm.training.pretrain import PretrainJob
@@ -91,6 +93,8 @@ def _in_child(recipe: PretrainRecipe, run: Path, kill_step: int) -> int:
 
 
 if __name__ == "__main__":
+    # As conftest does for the tests: processors with bfloat16 would compute something else.
+    realm.models.precision.fastest_dtype = lambda device: torch.float32
     trunk, folder, run = map(Path, sys.argv[1:4])
     kill_steps = [int(step) for step in sys.argv[5].split(",")] if "--kill" in sys.argv else []
     items = dict(item.split("=", 1) for item in sys.argv[4:] if "=" in item)

@@ -77,3 +77,12 @@ def test_too_few_retrieved_or_wanted_is_refused(found: int, count: int) -> None:
     rows = np.zeros((2, found), dtype=np.int64)
     with pytest.raises(RecipeError, match=r"candidates|expected at least"):
         choose_candidates(rows, rows, None, count)
+
+
+def test_blocks_that_hold_the_sentence_are_dropped_like_its_own() -> None:
+    retrieved = np.array([[4, 7, 9, 2]], dtype=np.int64)
+    digests = retrieved.astype(np.uint64)
+    holds = np.array([[False, True, False, False]])
+    found = choose_candidates(retrieved, digests, np.array([99], dtype=np.uint64), 4, holds)
+    assert found.rows.tolist() == [[NULL_ROW, 4, 9, 2]]
+    assert found.origins_dropped == 1

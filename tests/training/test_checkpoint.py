@@ -107,7 +107,7 @@ class Watch:
 
 
 def test_run_stopped_at_any_moment_of_a_checkpoint_loses_at_most_one_interval(tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, steps=3, save_every_steps=1, log_every_steps=2)
+    settings = dataclasses.replace(SETTINGS, steps=3, warmup_steps=2, save_every_steps=1, log_every_steps=2)
     with pytest.MonkeyPatch.context() as patch:
         watch = Watch(patch, None)
         train(ToyJob(), settings, tmp_path / "whole")

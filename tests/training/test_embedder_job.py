@@ -181,6 +181,8 @@ def test_data_of_a_step_is_the_same_whenever_it_is_asked_for(recipe: EmbedderRec
         assert (first.questions, first.blocks) == (second.questions, second.blocks)
         assert torch.equal(first.same_passage, second.same_passage)
     assert batch_of(one, 0).questions != batch_of(one, 1).questions
+    assert one.parents() == other.parents()
+    assert one.parents().keys() == {"trunk", *recipe.sources, "documents", "questions"}
 
 
 def test_further_questions_take_turns(recipe: EmbedderRecipe) -> None:

@@ -163,6 +163,14 @@ def test_impossible_recipes_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_model_with_a_question_tower_is_no_start_for_training_blocks(folder: Path, tmp_path: Path) -> None:
+    job = ready(folder, tmp_path / "run")
+    assert job.networks.query_embedder is not None
+    job.save(tmp_path / "model")
+    with pytest.raises(RecipeError, match=r"has a question tower of its own; with train_blocks, .* share one"):
+        ready(folder, tmp_path / "other", model=str(tmp_path / "model"), train_blocks=True)
+
+
 def test_no_questions_to_measure_by_are_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no questions to measure by: name a file in dev"):
         ready(folder, tmp_path).dev_figures()

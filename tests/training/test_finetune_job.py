@@ -185,6 +185,20 @@ def test_index_is_refreshed_only_where_blocks_learn(folder: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_dev_metric_is_measured_with_the_vectors_of_the_step_that_follows(folder: Path, tmp_path: Path) -> None:
+    recipe = town_recipe(folder, steps=4, train_blocks=True, refresh_every_steps=2, evaluate_every_steps=2,
+                         dev="asked.jsonl")  # fmt: skip
+    job, used = FinetuneJob(recipe, tmp_path), []
+
+    def measure() -> dict[str, float]:
+        used.append(job.state()["snapshot"])
+        return job.dev_figures()
+
+    train(job, recipe.loop(), tmp_path, evaluate=measure)
+    assert used == ["step-00000000", "step-00000002", "step-00000004"]
+
+
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_leaves_a_model_that_opens_by_itself(folder: Path, tmp_path: Path) -> None:
     recipe = town_recipe(folder, steps=30, learning_rate=3e-3, log_every_steps=10, evaluate_every_steps=30,
                          dev="asked.jsonl")  # fmt: skip

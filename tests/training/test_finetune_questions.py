@@ -105,11 +105,18 @@ def test_kept_aside_questions_are_the_dev_set_and_never_drawn(trunk: Path, folde
     assert len(questions_of(trunk, folder, "asked.jsonl;keep_aside=3", dev="read.jsonl").dev) == 12
 
 
-def test_digest_is_that_of_what_is_learned_from(trunk: Path, folder: Path) -> None:
+def test_digest_is_that_of_what_is_learned_from_and_measured_by(trunk: Path, folder: Path) -> None:
     whole = questions_of(trunk, folder, "asked.jsonl").digest
-    assert whole == questions_of(trunk, folder, "asked.jsonl", dev="read.jsonl", seed=9).digest
+    assert whole == questions_of(trunk, folder, "asked.jsonl", seed=9).digest
+    assert whole != questions_of(trunk, folder, "asked.jsonl", dev="read.jsonl").digest
     assert whole != questions_of(trunk, folder, "asked.jsonl;keep_aside=3").digest
     assert whole != questions_of(trunk, folder, "read.jsonl").digest
+
+
+def test_digest_knows_how_often_each_file_is_drawn_from(trunk: Path, folder: Path) -> None:
+    sources = [("asked.jsonl;share=0.5", "read.jsonl;share=0.5"), ("asked.jsonl;share=0.2", "read.jsonl;share=0.5")]
+    digests = {questions_of(trunk, folder, *given).digest for given in sources}
+    assert len(digests) == 2
 
 
 def test_questions_that_teach_nothing_are_counted_by_reason(trunk: Path, tmp_path: Path) -> None:

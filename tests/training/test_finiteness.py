@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from finetune_towns import town_recipe, write_towns
+from memory_blocks import ict_recipe, memory_blocks
 from torch import Tensor
 from toy_job import SETTINGS, ToyJob
 
 from realm.errors import UsageError
+from realm.training.finetune import FinetuneJob
+from realm.training.finetune_inputs import Part
+from realm.training.ict import IctJob
+from realm.training.ict_data import ClozeBatch
 from realm.training.job import Figures
 from realm.training.loop import train
 
@@ -84,6 +91,58 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"After step 8 spare is not finite\. The checkpoint of step 4 is kept"):
         train(job, SETTINGS, tmp_path)
     assert json.loads((tmp_path / "checkpoint" / "state.json").read_text())["step"] == 4
+
+
+@pytest.mark.parametrize("pieces_at_once", [200, 10_000])
+def test_ict_names_side_and_chunk_of_a_vector_that_is_not_finite(
+    trunk: Path, tmp_path: Path, pieces_at_once: int
+) -> None:
+    recipe = ict_recipe(trunk, pieces_at_once=pieces_at_once, dropout=0.1)
+    job = IctJob(recipe, memory_blocks(trunk))
+    (batch,) = job.micro_batches(1)
+    chunks = job._chunks(batch.blocks)
+    bad, embed = chunks[-1].inputs[0], job._embed
+    job._embed = lambda rows: embed(rows) * (torch.nan if bad in rows else 1.0)  # type: ignore[method-assign]
+    said = f"^Step 2, chunk {len(chunks)} of {len(chunks)} of the blocks: a vector is not finite"
+    with pytest.raises(UsageError, match=said):
+        train(job, recipe.loop(), tmp_path)
+
+
+def test_ict_says_that_the_loss_of_the_whole_batch_is_not_finite(trunk: Path, tmp_path: Path) -> None:
+    recipe = ict_recipe(trunk, pieces_at_once=200)
+    job = IctJob(recipe, memory_blocks(trunk))
+    scored = job._scored
+
+    def broken(batch: ClozeBatch) -> Callable[[Tensor, Tensor], tuple[Tensor, dict[str, float]]]:
+        def loss(questions: Tensor, blocks: Tensor) -> tuple[Tensor, dict[str, float]]:
+            value, figures = scored(batch)(questions, blocks)
+            return value * torch.nan, figures
+
+        return loss
+
+    job._scored = broken  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match=r"^Step 1, the loss of the whole batch is nan"):
+        train(job, recipe.loop(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("vector", "a vector is not finite"), ("gradient", "the gradient of a vector is not finite")]
+)
+def test_finetune_names_its_question_tower(trunk: Path, tmp_path: Path, kind: str, said: str) -> None:
+    class Bad(FinetuneJob):
+        def loss(self, micro_batch: Part) -> tuple[Tensor, Figures]:
+            loss, figures = super().loss(micro_batch)
+            if kind == "gradient":
+                loss = loss + (self._leaf * 0).sqrt().sum()
+            return loss, figures
+
+    recipe = town_recipe(write_towns(trunk, tmp_path), steps=2)
+    job = Bad(recipe, tmp_path / "run")
+    if kind == "vector":
+        embed = job._embed
+        job._embed = lambda asked: embed(asked) * torch.nan  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match=f"^Step 1, the question tower: {said}"):
+        train(job, recipe.loop(), tmp_path / "run")
 
 
 class SilentJob(ToyJob):

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from memory_blocks import MemoryBlocks, ict_recipe, memory_blocks
-from safetensors.torch import load_file
 from torch import Tensor
 
 from realm.errors import ModelError, RecipeError
@@ -68,7 +63,8 @@ def test_loss_and_figures_of_a_step_are_their_equations(trunk: Path, source: Mem
     assert figures["accuracy"] == pytest.approx(sum(hits) / len(hits))
     for name, wanted in (("removed", True), ("kept", False)):
         chosen = [hit for hit, removed in zip(hits, batch.removed, strict=True) if removed == wanted]
-        assert figures[f"accuracy_{name}"] == pytest.approx(sum(chosen) / max(1, len(chosen)))
+        wanted_mean = sum(chosen) / len(chosen) if chosen else math.nan
+        assert figures[f"accuracy_{name}"] == pytest.approx(wanted_mean, nan_ok=True)
     assert figures["removed_share"] == pytest.approx(sum(batch.removed) / len(batch.removed))
     assert figures["examples"] == len(batch.questions) == 12 - figures["skipped_only_sentence"]
     assert 0.0 <= figures["padding_share"] < 0.2
@@ -78,7 +74,7 @@ def test_gradients_are_the_same_in_many_chunks_as_at_once(trunk: Path, source: M
     whole, whole_gradients = gradients_of_step(job_of(trunk, source, pieces_at_once=10_000), 0)
     parts, parts_gradients = gradients_of_step(job_of(trunk, source, pieces_at_once=200), 0)
     for key in whole.keys() - {"padding_share"}:
-        assert parts[key] == pytest.approx(whole[key], rel=1e-4)
+        assert parts[key] == pytest.approx(whole[key], rel=1e-4, nan_ok=True)
     assert whole_gradients.keys() == parts_gradients.keys()
     for name, gradient in whole_gradients.items():
         torch.testing.assert_close(parts_gradients[name], gradient, atol=2e-5, rtol=1e-3)
@@ -207,43 +203,3 @@ def test_start_without_weights_or_tokenizer_is_refused(trunk: Path, source: Memo
     job_of(trunk, source).embedder.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"No tokenizer.json in .*: copy the one there"):
         job_of(trunk, source, trunk="", embedder=str(tmp_path))
-
-
-def run_processes(trunk: Path, run: Path, count: int) -> None:
-    """Train in `count` processes, as torchrun would start them."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    program = str(Path(__file__).with_name("memory_blocks.py"))
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, program, str(trunk), str(run)],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    said = [process.communicate(timeout=300)[1] for process in started]
-    assert [process.returncode for process in started] == [0] * count, "\n".join(said)
-
-
-@pytest.mark.slow
-def test_two_processes_learn_what_one_learns(trunk: Path, tmp_path: Path) -> None:
-    recipe = ict_recipe(trunk)
-    job = IctJob(recipe, memory_blocks(trunk))
-    train(job, recipe.loop(), tmp_path / "1", evaluate=job.held_out_figures)
-    run_processes(trunk, tmp_path / "2", 2)
-    one, two = (
-        [json.loads(line) for line in (tmp_path / str(count) / "log.jsonl").read_text().splitlines()]
-        for count in (1, 2)
-    )
-    assert len(one) == len(two) >= 6
-    for first, second in zip(one, two, strict=True):
-        assert first.keys() == second.keys()
-        for key in first.keys() - {"seconds_per_step", "seconds_left", "examples_per_second", "padding_share"}:
-            assert second[key] == pytest.approx(first[key], rel=1e-3, abs=1e-5), key
-    weights = [load_file(tmp_path / str(count) / "model" / "model.safetensors") for count in (1, 2)]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, atol=1e-4, rtol=1e-3)

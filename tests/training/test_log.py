@@ -22,6 +22,19 @@ pytest.importorskip("accelerate", reason="training needs the extra `train`")
 CPU = torch.device("cpu")
 
 
+def test_a_step_without_a_figure_does_not_count_for_its_mean() -> None:
+    averages = Averages()
+    for kept in (0.5, float("nan"), 1.0):
+        averages.add_step({"loss": 3.0, "kept": kept, "none": float("nan")}, 1.0)
+        restored = Averages()
+        restored.restore(averages.state())
+        restored._seconds, restored._timed_steps = averages._seconds, averages._timed_steps
+        averages = restored
+    means = averages.take()
+    assert (means["loss"], means["kept"]) == (3.0, 0.75)
+    assert "none" not in means
+
+
 def test_every_line_has_rates_and_what_is_left(tmp_path: Path) -> None:
     class Counting(ToyJob):
         def loss(self, micro_batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, Figures]:
@@ -99,7 +112,7 @@ def test_estimate_comes_once_from_the_median_without_the_first_step() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_estimate_of_a_short_run_comes_at_its_end(steps: int, tmp_path: Path) -> None:
     told: list[Estimate] = []
-    settings = dataclasses.replace(SETTINGS, steps=steps)
+    settings = dataclasses.replace(SETTINGS, steps=steps, warmup_steps=0)
     train(ToyJob(), settings, tmp_path, announce=told.append)
     assert len(told) == 1
     assert told[0].seconds_left == 0

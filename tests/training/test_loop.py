@@ -29,8 +29,8 @@ pytest.importorskip("accelerate", reason="training needs the extra `train`")
         (8, 4, [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25]),
         (4, 0, [1.0, 0.75, 0.5, 0.25]),
         (3, 1, [1.0, 1.0, 0.5]),
-        (2, 4, [0.25, 0.5]),
-        (2, 2, [0.5, 1.0]),
+        (2, 1, [1.0, 1.0]),
+        (4, 3, [1 / 3, 2 / 3, 1.0, 1.0]),
         (1, 0, [1.0]),
     ],
 )
@@ -158,7 +158,7 @@ def test_model_learns_in_training_mode_and_is_saved_in_evaluation_mode(tmp_path:
 
     job = Watching(before_step=lambda _: modes.append(job.model.training))
     job.model.eval()
-    train(job, dataclasses.replace(SETTINGS, steps=2), tmp_path)
+    train(job, dataclasses.replace(SETTINGS, steps=2, warmup_steps=1), tmp_path)
     assert modes == [True, True, False]
 
 

@@ -29,7 +29,6 @@ class Job(LoopRecipe):
     rows: int = 8
     masking: str = "salient"
     learning_rate: float = 1e-3
-    warmup_steps: int = 5
 
 
 VALUES: dict[str, Any] = {"trunk": "t", "steps": 3}
@@ -50,7 +49,13 @@ def test_recipe_of_a_job_has_the_loops_keys_and_is_its_own_loop_settings() -> No
         ("learning_rate", -1e-3, "learning_rate must be between 0 and 1; found -0.001"),
         ("learning_rate", 30.0, "learning_rate must be between 0 and 1; found 30.0"),
         ("learning_rate", math.nan, "learning_rate must be between 0 and 1; found nan"),
-        ("warmup_steps", -1, "warmup_steps must be at least 0; found -1"),
+        ("warmup_steps", -2, "warmup_steps must be at least -1; found -2"),
+        (
+            "warmup_steps",
+            3,
+            "warmup_steps is 3, but there are only 3 steps, so the learning rate would never reach its peak. Lower it, "
+            "or leave it out",
+        ),
         ("weight_decay", 1.5, "weight_decay must be between 0 and 1; found 1.5"),
         ("clip_norm", 0.0, "clip_norm must be at least 1e-06; found 0.0"),
         ("seed", -1, "seed must be between 0 and 4294967295; found -1"),
@@ -70,7 +75,17 @@ def test_value_out_of_range_is_refused_with_the_range(key: str, value: object, m
     assert str(caught.value) == f"r.toml: {message}."
 
 
-@pytest.mark.parametrize("key", [*Job.limits, *LoopSettings.limits])
+@pytest.mark.parametrize(
+    ("steps", "warmup"),
+    [(1, 0), (3, 1), (150, 75), (200, 100), (500, 100), (5_000, 500), (100_000, 10_000), (400_000, 10_000)],
+)
+def test_warmup_that_is_not_given_is_a_tenth_within_bounds(steps: int, warmup: int) -> None:
+    for given in ({}, {"warmup_steps": -1}):
+        recipe = build(Job, {**VALUES, **given, "steps": steps}, "r.toml")
+        assert recipe.warmup_steps == warmup < steps
+
+
+@pytest.mark.parametrize("key", sorted({*Job.limits, *LoopSettings.limits} - {"warmup_steps"}))
 def test_ends_of_a_range_are_in_it(key: str) -> None:
     low, high = {**LoopSettings.limits, **Job.limits}[key]
     kind = type(getattr(build(Job, VALUES, "r"), key))

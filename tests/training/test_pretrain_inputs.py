@@ -108,6 +108,9 @@ def test_recall_counts_questions_with_an_answer_in_one_of_the_best_blocks(trunk:
 
 def test_questions_without_answers_are_left_out_or_refused(tmp_path: Path) -> None:
     records = [{"question": "who?", "answer": ["Ely"]}, {"question": "what?"}]
-    assert [q.text for q in answerable_questions(write_lines(tmp_path / "a.jsonl", records))] == ["who?"]
+    path = write_lines(tmp_path / "a.jsonl", records)
+    for kind in ("string", "regex"):
+        (found,) = answerable_questions(path, kind)
+        assert (found.text, found.answer_type) == ("who?", kind)
     with pytest.raises(SourceError, match="no question has an answer"):
-        answerable_questions(write_lines(tmp_path / "b.jsonl", records[1:]))
+        answerable_questions(write_lines(tmp_path / "b.jsonl", records[1:]), "string")

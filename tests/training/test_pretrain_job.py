@@ -59,7 +59,7 @@ def gradients_of_step(job: PretrainJob, step: int) -> tuple[dict[str, float], di
 def examples_of(job: PretrainJob, step: int) -> list[Example]:
     """Sentences of a step with their candidates."""
     origins = job._sentences.draw(step, Processes())
-    found = job._finder.find([job._collator.question(one) for one in origins.sentences], origins.digests)
+    found = job._finder.find([job._collator.question(one) for one in origins.sentences], origins)
     pairs = zip(origins.sentences, found.rows, strict=True)
     return [Example(sentence, rows) for sentence, rows in pairs if rows is not None]
 
@@ -103,7 +103,7 @@ def test_loss_and_figures_of_a_step_are_their_equations(
 ) -> None:
     job = ready(job_of(trunk, folder, tmp_path, marginal=marginal, null_document=null_document))
     examples = examples_of(job, 0)
-    tokens, spans, utilities, nulls, tops = [], [], [], [], []
+    tokens, spans, utilities, span_utilities, nulls, tops = [], [], [], [], [], []
     with torch.no_grad():
         for scores, log_probs in by_hand(job, examples):
             counted = range(0 if null_document else 1, len(scores))
@@ -115,6 +115,7 @@ def test_loss_and_figures_of_a_step_are_their_equations(
             tokens += marginals
             utilities += [value - log_probs[0][j] for j, value in enumerate(marginals)]
             spans.append(logsumexp([beliefs[n] + sum(log_probs[n]) for n in counted]))
+            span_utilities.append(spans[-1] - sum(log_probs[0]))
             nulls.append(math.exp(beliefs[0]) if null_document else 0.0)
             tops.append(math.exp(max(beliefs.values())))
     figures, _ = gradients_of_step(job, 0)
@@ -122,6 +123,9 @@ def test_loss_and_figures_of_a_step_are_their_equations(
     assert figures["loss"] == pytest.approx(-sum(losses) / len(losses), rel=1e-4)
     assert figures["gold_log_prob"] == pytest.approx(sum(tokens) / len(tokens), rel=1e-4)
     assert figures["retrieval_utility"] == pytest.approx(sum(utilities) / len(utilities), rel=1e-3, abs=1e-5)
+    if marginal == "span":
+        wanted = sum(span_utilities) / len(spans)
+        assert figures["span_retrieval_utility"] == pytest.approx(wanted, rel=1e-3, abs=1e-5)
     assert figures["null_probability"] == pytest.approx(sum(nulls) / len(nulls), rel=1e-3)
     assert figures["top_1_share"] == pytest.approx(sum(tops) / len(tops), rel=1e-3)
     assert figures["examples"] == len(examples)
@@ -167,7 +171,7 @@ def test_candidates_are_the_null_block_then_the_best_ones_without_the_origin(
     digests = [content_digest(block.title, block.text) for block in blocks]
     origins = job._sentences.draw(0, Processes())
     questions = [job._collator.question(sentence) for sentence in origins.sentences]
-    found = job._finder.find(questions, origins.digests)
+    found = job._finder.find(questions, origins)
     assert len(found.rows) == 6
     dropped = 0
     with torch.no_grad():
@@ -185,7 +189,7 @@ def test_candidates_are_the_null_block_then_the_best_ones_without_the_origin(
         assert rows == [NULL_ROW, *wanted[:3]]
     assert found.origins_dropped == dropped > 0
     with_origin = ready(job_of(trunk, folder, tmp_path / "b", drop_origin=False))
-    assert with_origin._finder.find(questions, origins.digests).origins_dropped == 0
+    assert with_origin._finder.find(questions, origins).origins_dropped == 0
 
 
 def test_examples_are_a_function_of_step_and_snapshot(trunk: Path, folder: Path, tmp_path: Path) -> None:
@@ -336,38 +340,6 @@ def test_random_masks_need_no_names(trunk: Path, tmp_path: Path) -> None:
         figures, _ = gradients_of_step(ready(job), 0)
         assert figures["examples"] == 6
         assert {sentence.kind for sentence, _ in examples_of(job, 0)} == {masking}
-
-
-def test_sentences_may_come_from_a_file_with_marked_names(trunk: Path, folder: Path, tmp_path: Path) -> None:
-    records = []
-    for record in town_documents()[::2]:
-        text = record["text"].split(". ")[0] + "."
-        town = text.split()[4]
-        start = text.index(town)
-        records.append(
-            {"doc_id": len(records), "sent_text": text, "linguistic_ent": [[town, "GPE", start, start + len(town)]]}
-        )
-    path = write_lines(tmp_path / "marked.jsonl", records)
-    for _ in range(2):  # made, then found in the cache
-        job = ready(job_of(trunk, folder, tmp_path / "run", sentences=str(path), held_out_share=0.0))
-        for sentence, rows in examples_of(job, 0):
-            masked = [i for i, piece in enumerate(sentence.ids) if piece == job._tokenizer.special_id("[MASK]")]
-            assert masked == sentence.positions
-            whole = list(sentence.ids)
-            for position, target in zip(sentence.positions, sentence.targets, strict=True):
-                whole[position] = target
-            assert whole in [job._tokenizer.ids_of(record["sent_text"]) for record in records]
-            assert len(rows) == 4
-
-
-def test_marked_spans_that_cannot_be_used_are_told(
-    trunk: Path, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    ents = [["Ely", "GPE", 4, 7], ["Rome", "GPE", 0, 4]]
-    records = [{"doc_id": n, "sent_text": f"The Ely bridge {n} is old.", "linguistic_ent": ents} for n in range(5)]
-    path = write_lines(tmp_path / "marked.jsonl", records)
-    job_of(trunk, folder, tmp_path / "run", sentences=str(path), held_out_share=0.0)
-    assert "of 10 spans skipped 5: misplaced_span 5" in caplog.text
 
 
 def test_command_line_trains_and_assembles_and_tells_mistakes_in_one_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_reader_goes_on_from_another_readers_run(recipe: ReaderRecipe, tmp_path:
         second = ReaderJob(dataclasses.replace(recipe, start_from=str(start), seed=9))
         for name, value in first.model.state_dict().items():
             assert torch.equal(second.model.state_dict()[name], value), name
-        assert second.parents().keys() == {"trunk", "start_from"}
+        assert second.parents().keys() == {"trunk", "start_from", "towns.jsonl"}
     trained = {name for name, p in first.model.named_parameters() if p.requires_grad}
     assert {name for name, p in second.model.named_parameters() if p.requires_grad} == trained
 
@@ -45,6 +46,14 @@ def test_run_whose_start_has_changed_is_not_gone_on_with(recipe: ReaderRecipe, t
     moved = dataclasses.replace(recipe, start_from=str(tmp_path / "other"))
     with pytest.raises(RecipeError, match="was made from another start_from"):
         train(ReaderJob(moved), moved.loop(), tmp_path / "second")
+
+
+def test_run_whose_examples_have_changed_is_not_gone_on_with(recipe: ReaderRecipe, data: Path, tmp_path: Path) -> None:
+    train(ReaderJob(recipe), recipe.loop(), tmp_path / "run")
+    shutil.copyfile(data / "more.jsonl", tmp_path / "towns.jsonl")
+    other = dataclasses.replace(recipe, data=str(tmp_path))
+    with pytest.raises(RecipeError, match=r"was made from another towns\.jsonl"):
+        train(ReaderJob(other), other.loop(), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

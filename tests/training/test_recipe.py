@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import realm.training.recipe
 from realm.errors import RecipeError
 from realm.training.embedder import EmbedderRecipe
 from realm.training.finetune_recipe import FinetuneRecipe
+from realm.training.ict_recipe import IctRecipe
+from realm.training.pretrain_recipe import PretrainRecipe
 from realm.training.reader import ReaderRecipe
 from realm.training.reading_data import split_paths
-from realm.training.recipe import as_toml, build, find_recipe, load_recipe
+from realm.training.recipe import LoopRecipe, as_toml, build, find_recipe, load_recipe
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,11 @@ def test_recipe_is_read_and_the_rest_are_defaults(recipe: Path) -> None:
     [("step", "steps"), ("learning-rate", "learning_rate"), ("Trunk", "trunk"), ("source", "sources")],
 )
 def test_unknown_key_names_the_nearest_legal_one(recipe: Path, wrong: str, right: str) -> None:
-    with pytest.raises(RecipeError, match=rf"small\.toml: unknown key '{wrong}'; did you mean '{right}'\?"):
+    with pytest.raises(RecipeError, match=rf"^--set: unknown key '{wrong}'; did you mean '{right}'\?"):
         load_recipe(Small, recipe, [f"{wrong}=1"])
+    recipe.write_text(f"{wrong} = 1\n{COMPLETE}", encoding="utf-8")
+    with pytest.raises(RecipeError, match=rf"small\.toml: unknown key '{wrong}'; did you mean '{right}'\?"):
+        load_recipe(Small, recipe, ["steps=4"])
 
 
 @pytest.mark.parametrize("line", ["[steps]\nn = 1\n", "[optimizer]\nlr = 1\n"])
@@ -80,7 +87,15 @@ def test_tables_are_refused(tmp_path: Path, line: str) -> None:
 def test_value_of_the_wrong_type_is_named_with_its_key(recipe: Path, item: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(Small, recipe, [item])
-    assert f"small.toml: {message}" in str(caught.value)
+    assert str(caught.value).startswith(f"--set: {message}")
+
+
+@pytest.mark.parametrize(("item", "place"), [("steps=0", "--set: steps must"), ("seed=1", "r.toml: steps must")])
+def test_value_out_of_range_is_said_to_come_from_where_it_does(tmp_path: Path, item: str, place: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('trunk = "t"\nsources = ["a"]\nsteps = 0\n', encoding="utf-8")
+    with pytest.raises(RecipeError, match=re.escape(place)):
+        load_recipe(ReaderRecipe, path, [item])
 
 
 def test_missing_keys_are_all_named(tmp_path: Path) -> None:
@@ -176,6 +191,21 @@ def test_recipes_of_finetune_for_two_cores_start_from_the_built_in_model(name: s
     recipe = load_recipe(FinetuneRecipe, find_recipe(name))
     assert (recipe.model, recipe.has_answer) == ("realm-mini", "tokens")
     assert all(split_paths(recipe.questions))
+
+
+KINDS: dict[str, type[LoopRecipe]] = {
+    "ict": IctRecipe, "pretrain": PretrainRecipe, "ablation": PretrainRecipe, "finetune": FinetuneRecipe,
+    "mini-answers": FinetuneRecipe, "mini-embedder": EmbedderRecipe, "mini-reader": ReaderRecipe,
+}  # fmt: skip
+SHELF = Path(realm.training.recipe.__file__).with_name("recipes")
+NAMES = sorted(path.relative_to(SHELF).with_suffix("").as_posix() for path in SHELF.rglob("*.toml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_built_in_recipe_is_read_by_its_job(name: str) -> None:
+    kind = next(kind for begin, kind in KINDS.items() if name.startswith(begin))
+    recipe = load_recipe(kind, find_recipe(name))
+    assert 0 < recipe.warmup_steps < recipe.steps
 
 
 def test_unknown_recipe_name_lists_the_built_in_ones() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,10 +23,10 @@ from realm.features.inputs import InputBuilder
 from realm.training import refresh
 from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import RefreshPlan, exports
-from realm.training.heartbeat import claimed
+from realm.training.heartbeat import TRAINER, claimed, read_beat
 from realm.training.recipe import LoopRecipe
 from realm.training.refresh import Refresher
-from realm.training.refresh_process import next_export, refresh_run
+from realm.training.refresh_process import RefreshReport, next_export, refresh_run
 from realm.training.refresh_recipe import RefreshRecipe
 from realm.training.snapshots import make_snapshot, snapshot_folders, started_export
 from realm.training.token_store import TokenStore
@@ -211,11 +213,35 @@ def test_a_dead_refresher_is_said_once_or_stops_the_run(trainer: Make) -> None:
         strict.go(1)
 
 
-def test_without_any_refresher_a_run_that_needs_one_stops(trainer: Make) -> None:
-    work = trainer(refresh="other_process", heartbeat_seconds=1, poll_seconds=0.05)
+def test_without_any_refresher_a_run_that_needs_one_stops_after_the_longest_wait(trainer: Make) -> None:
+    work = trainer(refresh="other_process", heartbeat_seconds=1, max_wait_seconds=2, poll_seconds=0.05)
+    began = time.monotonic()
     with pytest.raises(UsageError, match=r"no refresher has been seen\). Start one with: realm refresh"):
         work.go(1)
+    assert time.monotonic() - began >= 2
     assert [export.step for export in exports(work.run)] == [0]
+
+
+def test_a_refresher_says_once_that_its_trainer_has_ended(
+    trainer: Make, trunk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = trainer(refresh="other_process", poll_seconds=0.01)
+    work.refresher._begin(0)
+    work.refresher._export_if_due(0)
+    refreshed(work)
+    work.go(2)
+    said: list[str] = []
+    finish = threading.Timer(3, (work.run / "finished.json").write_text, ["{}"])
+    finish.start()
+    beats = [read_beat(work.run, TRAINER)]
+    assert beats[0] is not None
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (work.run / TRAINER / "beat.json").write_text(json.dumps({**beats[0], "pid": ended.pid}))
+    refresh_run(work.run, poll_seconds=0.01, report=RefreshReport(say=said.append))
+    finish.join()
+    assert len(said) == 1
+    assert f"its training has ended and is not finished (process {ended.pid} on" in said[0]
 
 
 def test_what_a_killed_trainer_left_of_later_steps_is_dropped(trainer: Make) -> None:

@@ -31,7 +31,10 @@ def refresh(
         Path | None, typer.Option("--cache", help="Folder for the store of blocks; default: RUN/cache.")
     ] = None,
 ) -> None:
-    """Embed all blocks with every new export of a run and publish snapshots, until its training is finished."""
+    """Embed all blocks with every new export of a run and publish snapshots, until its training is finished.
+
+    May be started before the training.
+    """
     from realm.training.refresh_process import RefreshReport, refresh_run
 
     with progress_bar("waiting", "blocks") as (bar, task):
@@ -49,6 +52,6 @@ def refresh(
             bar.console.print(f"step {step:,}: published after {seconds:,.1f} s")
             bar.reset(task, description="waiting")
 
-        report = RefreshReport(opening, embedding, published)
+        report = RefreshReport(opening, embedding, published, bar.console.print)
         count = refresh_run(run, once=once, poll_seconds=poll_seconds, blocks=blocks, cache=cache, report=report)
     stdout.print(f"{run}: {count:,} snapshots published")

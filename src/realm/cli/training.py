@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from realm.cli.options import given_path
 from realm.cli.output import progress_bar, stdout
 from realm.errors import RecipeError, SourceError
 
@@ -29,7 +30,9 @@ train = typer.Typer(help="Train a model from a recipe.", no_args_is_help=True)
 _NOT_DRAWN = ("dev_best_step", "dev_held_out_examples", "dev_held_out_masked_pieces")
 
 RecipeArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of a built-in recipe.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Run folder: checkpoint, log, result.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", parser=given_path, metavar="<path>", help="Run folder: checkpoint, log, result.")
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, over the recipe.")]
 
 

@@ -120,6 +120,7 @@ def retrieval_utility(
     log_probs: Float[Tensor, "batch cand mask"],
     retrieval_scores: Float[Tensor, "batch cand"],
     weights: Float[Tensor, "batch mask"],
+    batch_weight: float | None = None,
 ) -> Float[Tensor, ""]:
     """How much better masked tokens are predicted with retrieval than from the null block alone.
 
@@ -132,13 +133,14 @@ def retrieval_utility(
     """
     log_probs, retrieval_scores = log_probs.detach(), retrieval_scores.detach()
     marginal, weights = _token_marginals(log_probs, retrieval_scores, weights)
-    return _weighted_mean(marginal - log_probs[:, 0], weights, None)
+    return _weighted_mean(marginal - log_probs[:, 0], weights, batch_weight)
 
 
 def span_retrieval_utility(
     log_probs: Float[Tensor, "batch cand mask"],
     retrieval_scores: Float[Tensor, "batch cand"],
     weights: Float[Tensor, "batch mask"],
+    batch_sentences: float | None = None,
 ) -> Float[Tensor, ""]:
     """The same for whole spans, to be logged beside `per_span`.
 
@@ -148,23 +150,7 @@ def span_retrieval_utility(
         Nats per span, without gradient; 0.0 if all candidates predict alike, or nothing is masked.
     """
     marginal, spans, present = _span_marginals(log_probs.detach(), retrieval_scores.detach(), weights)
-    return _weighted_mean(marginal - spans[:, 0], present, None)
-
-
-def candidate_utility(
-    log_probs: Float[Tensor, "batch cand mask"], weights: Float[Tensor, "batch mask"]
-) -> Float[Tensor, "batch cand"]:
-    """How much better the span is predicted with each candidate than with the null block.
-
-        RU(n|b) = log p(y_b|b,n) - log p(y_b|b,null)
-
-    Returns:
-        Nats, without gradient; 0.0 for the null block itself.
-
-    Source: REALM, Guu et al. 2020, section 4.5 and figure 4.
-    """
-    spans = (_counted(log_probs.detach(), weights) * weights[:, None]).sum(-1)
-    return spans - spans[:, :1]
+    return _weighted_mean(marginal - spans[:, 0], present, batch_sentences)
 
 
 def null_probability(retrieval_scores: Float[Tensor, "batch cand"]) -> Float[Tensor, ""]:

@@ -1,105 +1,98 @@
 """Annotated files of others as blocks with salient sentences, made once and then memory-mapped.
 
-    read_annotated ─► annotated-KEY/tokens   TokenStore: texts and their word pieces
-                                    salient  SalientBlocks: their sentences and spans
+    read_annotated ─► tokens-annotated-KEY    TokenStore: texts, without word pieces
+                      salient-annotated-KEY   SalientBlocks: their sentences and spans
 
-So pre-training draws from them as from blocks that were tagged here. Read `open_annotated`.
+So pre-training draws from them as from blocks that were tagged here. KEY stands for the files as they are now, so that
+both are of the same state. Read `annotated_files` first.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
-from realm.artifacts import sha256_of_text, sync_directory
-from realm.corpus.skips import SkipReport
-from realm.errors import CorruptFileError, SourceError
-from realm.text.pieces import PieceTokenizer
+from realm.artifacts import sha256_of_file, sha256_of_text
+from realm.corpus.lines import JSON_LINES_SUFFIXES, read_records
+from realm.corpus.skips import Skipper, SkipReport
+from realm.errors import CorruptFileError
 from realm.training.annotated import AnnotatedText, read_annotated
+from realm.training.block_source import made_once
 from realm.training.candidates import content_digest
 from realm.training.salient_store import SalientBlocks, write_salient_blocks
-from realm.training.token_store import FORMAT, TokenStore, TrainingBlock, tokenizer_digest, write_store
+from realm.training.token_store import FORMAT, TokenStore, TrainingBlock
 
-_TEXTS_AT_ONCE = 512
-_TOKENS, _SALIENT = "tokens", "salient"
+_TFRECORD = ".tfrecord"
 
 
-def open_annotated(
-    path: Path,
-    tokenizer: PieceTokenizer,
-    cache: Path,
-    report: SkipReport | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[TokenStore, SalientBlocks]:
-    """The texts of an annotated file as blocks, and their salient sentences row by row.
+def annotated_files(path: Path) -> list[Path]:
+    """The files of a source whose names are marked already: itself, or those of a folder in the order of their names.
+
+    Returns:
+        None of them if it is a source of another kind.
+    """
+    found = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [file for file in found if file.is_file() and (_is_json_lines(file) or _TFRECORD in file.name.lower())]
+    return files if any(map(_is_annotated, files)) else []
+
+
+def annotated_texts(files: Sequence[Path], tokenizer: str, cache: Path) -> TokenStore:
+    """The texts of annotated files as blocks. They have no word pieces: nobody retrieves them, and masking cuts each
+    sentence by itself.
 
     Args:
-        path: See `read_annotated`; known by its path, size and time.
-        tokenizer: Of the model.
+        files: See `read_annotated`; each known by its path, size and time.
+        tokenizer: Digest of the model's tokenizer.
         cache: Folder of stores; made if need be.
-        report: Counts spans that are left out, in the run that makes the stores.
-        progress: Is told how many texts are read.
 
     Raises:
-        SourceError: The file is missing, damaged or has no salient span, or the cache cannot be written.
-        ModelError: The tokenizer's ids do not fit 16 bits.
+        SourceError: A file is missing or damaged, there are no texts, or the cache cannot be written.
     """
-    try:
-        found = path.stat()
-    except OSError as exc:
-        raise SourceError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    digest = tokenizer_digest(tokenizer)
-    key = sha256_of_text(str(FORMAT), digest, str(path.resolve()), str(found.st_size), str(found.st_mtime_ns))[:16]
-    folder = cache / f"annotated-{key}"
+    blocks = (TrainingBlock(text.id, text.title, text.text, [], []) for text in _read(files))
+    folder = cache / f"tokens-annotated-{_key(files, tokenizer)}"
+    return made_once(folder, files[0], blocks, tokenizer)
+
+
+def annotated_names(files: Sequence[Path], texts: TokenStore, cache: Path, report: SkipReport) -> SalientBlocks:
+    """The salient sentences of annotated files, row by row.
+
+    Args:
+        files: As for `texts`.
+        texts: What `annotated_texts` gave.
+        cache: Folder of stores.
+        report: Counts spans that are left out, in the run that makes the store.
+
+    Raises:
+        SourceError: A file is damaged, no text has a salient span, or the cache cannot be written.
+    """
+    folder = cache / f"salient-annotated-{_key(files, texts.tokenizer_digest)}"
     with suppress(CorruptFileError):
-        return _opened(folder)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=cache, prefix=f".{folder.name}."))
-        try:
-            _make(fresh, path, tokenizer, digest, report, progress)
-            with suppress(CorruptFileError):
-                return _opened(folder)  # of another process, which was faster
-            shutil.rmtree(folder, ignore_errors=True)
-            os.rename(fresh, folder)
-            sync_directory(cache)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as exc:
-        raise SourceError(f"the cache {cache} cannot be written: {exc.strerror or exc}. Give another folder.") from exc
-    return _opened(folder)
+        return SalientBlocks(folder)
+    marked = ((content_digest(text.title, text.text), text.sentences) for text in _read(files, report))
+    # What found the spans is the files themselves.
+    return write_salient_blocks(folder, marked, texts.digest, sha256_of_text(*map(sha256_of_file, files)))
 
 
-def _opened(folder: Path) -> tuple[TokenStore, SalientBlocks]:
-    return TokenStore(folder / _TOKENS), SalientBlocks(folder / _SALIENT)
+def _read(files: Sequence[Path], report: SkipReport | None = None) -> Iterator[AnnotatedText]:
+    for file in files:
+        yield from read_annotated(file, report)
 
 
-def _make(
-    folder: Path,
-    path: Path,
-    tokenizer: PieceTokenizer,
-    digest: str,
-    report: SkipReport | None,
-    progress: Callable[[int], None] | None,
-) -> None:
-    """Both stores, in two passes over the file, so that memory stays that of a batch."""
-    tokens = folder / _TOKENS
-    tokens.mkdir()
-    if not write_store(tokens, _blocks(read_annotated(path), tokenizer), digest, progress):
-        raise SourceError(f"{path} has no texts; expected annotated sentences or passages.")
-    salient = ((content_digest(text.title, text.text), text.sentences) for text in read_annotated(path, report))
-    # What found the spans is the file itself, which the digest of the blocks stands for.
-    write_salient_blocks(folder / _SALIENT, salient, TokenStore(tokens).digest, "annotated")
+def _key(files: Sequence[Path], tokenizer: str) -> str:
+    states = []
+    for file in files:
+        found = file.stat()
+        states += [str(file.resolve()), str(found.st_size), str(found.st_mtime_ns)]
+    return sha256_of_text(str(FORMAT), tokenizer, *states)[:16]
 
 
-def _blocks(texts: Iterator[AnnotatedText], tokenizer: PieceTokenizer) -> Iterator[TrainingBlock]:
-    while group := list(islice(texts, _TEXTS_AT_ONCE)):
-        bodies = tokenizer.encode_batch([text.text for text in group])
-        titles = tokenizer.encode_batch([text.title for text in group])
-        for text, title, body in zip(group, titles, bodies, strict=True):
-            yield TrainingBlock(text.id, text.title, text.text, title.ids, body.ids)
+def _is_json_lines(file: Path) -> bool:
+    return file.name.lower().endswith(JSON_LINES_SUFFIXES)
+
+
+def _is_annotated(file: Path) -> bool:
+    if not _is_json_lines(file):
+        return True
+    first = next(read_records(file, lambda record: set(record.fields), Skipper(False, None)), None)
+    return first is not None and "sent_text" in first

@@ -96,14 +96,35 @@ def open_blocks(
     key = sha256_of_text(str(FORMAT), digest, str(max_documents), str(max_pieces), *_fingerprint(source))[:16]
     folder = cache / f"tokens-{key}"
     with suppress(CorruptFileError):
-        return TokenStore(folder)
+        return TokenStore(folder)  # before the source is opened
     blocks = _with_pieces(_first(read_blocks(source, tokenizer, max_pieces), max_documents), tokenizer, max_pieces)
+    return made_once(folder, source, blocks, digest, progress)
+
+
+def made_once(
+    folder: Path, source: Path, blocks: Iterable[TrainingBlock], tokenizer: str, progress: Progress | None = None
+) -> TokenStore:
+    """A store that is in the cache, or is made now; several processes may ask at once.
+
+    Args:
+        folder: The store; its name says what it holds.
+        source: Where the blocks come from, for messages.
+        blocks: Read only if there is no sound store yet.
+        tokenizer: `tokenizer_digest` of what made their pieces.
+        progress: Called while the store is made.
+
+    Raises:
+        SourceError: There are no blocks, or the cache cannot be written.
+    """
+    with suppress(CorruptFileError):
+        return TokenStore(folder)
     try:
         with _only_maker(folder):
             with suppress(CorruptFileError):
                 return TokenStore(folder)
-            _make(folder, source, blocks, digest, progress)
+            _make(folder, source, blocks, tokenizer, progress)
     except OSError as exc:
+        cache = folder.parent
         raise SourceError(f"the cache {cache} cannot be written: {exc.strerror or exc}. Give another folder.") from exc
     return TokenStore(folder)
 

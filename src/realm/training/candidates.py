@@ -37,7 +37,11 @@ class Candidates(NamedTuple):
 
 
 def choose_candidates(
-    retrieved: NDArray[np.int64], digests: NDArray[Any], origins: NDArray[Any] | None, count: int = DEFAULT_COUNT
+    retrieved: NDArray[np.int64],
+    digests: NDArray[Any],
+    origins: NDArray[Any] | None,
+    count: int = DEFAULT_COUNT,
+    holds_sentence: NDArray[np.bool_] | None = None,
 ) -> Candidates:
     """Drop each sentence's own block, put the null block first, cut to `count`.
 
@@ -47,6 +51,7 @@ def choose_candidates(
         digests: (batch, k) what says whether two blocks have the same content, such as `content_digest`.
         origins: (batch,) the digest of the block each sentence was taken from; None if they are from elsewhere.
         count: Candidates of a sentence, the null block among them.
+        holds_sentence: (batch, k) further blocks that are dropped like the sentence's own.
 
     Returns:
         The candidates. A sentence two of whose retrieved blocks have the same content is not usable, nor is one for
@@ -69,6 +74,8 @@ def choose_candidates(
         )
     is_real = retrieved >= 0
     is_origin = np.zeros_like(is_real) if origins is None else (digests == origins[:, None]) & is_real
+    if holds_sentence is not None:
+        is_origin |= holds_sentence & is_real
     kept = is_real & ~is_origin
     # A stable sort moves what is dropped to the end and leaves the order of the rest.
     order = np.argsort(~kept, axis=1, kind="stable")[:, : count - 1]

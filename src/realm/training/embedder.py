@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from realm.artifacts import sha256_of_file
+from realm.artifacts import sha256_of_file, sha256_of_text
 from realm.corpus.questions import read_questions
 from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
@@ -90,7 +90,6 @@ class EmbedderRecipe(LoopRecipe):
     max_block_pieces: int = 192
     max_question_pieces: int = 64
     learning_rate: float = 3e-4
-    warmup_steps: int = 50
     save_every_steps: int = 50
 
 
@@ -117,7 +116,6 @@ class EmbedderJob(Job):
             # Every block of a step is a negative for every question of it.
             raise RecipeError("The embedder trains in one process: start it without torchrun.")
         folder = find_trunk(recipe.trunk)
-        self._parents = {"trunk": sha256_of_file(folder / WEIGHTS_FILE)}
         self.recipe = recipe
         self._tokenizer = PieceTokenizer.from_folder(folder)
         self._builder = InputBuilder(self._tokenizer)
@@ -125,6 +123,10 @@ class EmbedderJob(Job):
         documents = [Path(recipe.data, path) for path in recipe.documents]
         self._blocks = list(sentence_blocks(documents, recipe.max_documents, self._tokenizer))
         questions = [q.text for path in recipe.questions for q in read_questions(Path(recipe.data, path))]
+        self._parents = {
+            "trunk": sha256_of_file(folder / WEIGHTS_FILE), **self._pool.digests,
+            "documents": sha256_of_text(repr(self._blocks)), "questions": sha256_of_text(*questions),
+        }  # fmt: skip
         random.Random(recipe.seed).shuffle(questions)
         self._questions = [pieces.ids for pieces in self._tokenizer.encode_batch(questions)]
         torch.manual_seed(recipe.seed)
@@ -183,7 +185,7 @@ class EmbedderJob(Job):
         return (1 - weight) * contrastive + weight * distillation, metrics
 
     def parents(self) -> dict[str, str]:
-        """Digest of the trunk."""
+        """Digests of the trunk and of what is learned from."""
         return self._parents
 
     def save(self, folder: Path) -> None:

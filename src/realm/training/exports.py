@@ -169,6 +169,11 @@ def write_plan(run: Path, plan: RefreshPlan, tokenizer: Path) -> None:
         write_json_atomically(fresh / "plan.json", dataclasses.asdict(plan))
 
 
+def has_plan(run: Path) -> bool:
+    """Whether the trainer has published what another process needs to know."""
+    return (run / _PLAN / "plan.json").exists()
+
+
 def read_plan(run: Path) -> tuple[RefreshPlan, Path]:
     """The plan, and the folder of the tokenizer.
 

@@ -12,6 +12,7 @@ Knows neither the loop nor the command line. Read `finetune_recipe` first.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -91,11 +92,15 @@ class FinetuneJob(Job):
         self._vectors = self._leaf = torch.empty(0)
         self._shared: dict[str, float] = {}
         self._summed: dict[str, float] = {}
-        self._tried, self._answerable = 0, 0
+        self._tried, self._answerable, self._has_sound_losses = 0, 0, True
 
     def begin_step(self, step: int) -> None:
         """Change to the newest snapshot, or make it, if blocks are trained; vectors that stay are made once."""
         self._retrieval.use(self._block_vectors.at(step), self.networks.device)
+
+    def begin_evaluation(self, step: int) -> None:
+        """Measure with the vectors of the step that follows; all processes make them."""
+        self.begin_step(step)
 
     def micro_batches(self, step: int) -> Sequence[Part]:
         """This process's questions of a step, with what they retrieve now, in parts of like length."""
@@ -138,6 +143,7 @@ class FinetuneJob(Job):
         began = time.perf_counter()
         # With a frozen retriever, a question that is not read has nothing to learn.
         figures = super().gradients(step, lambda loss: backward(loss) if loss.requires_grad else None)
+        self._has_sound_losses = math.isfinite(figures["loss"])
         if self._leaf.grad is not None:
             # The gradient of this sum with respect to the vectors is what the parts have left.
             backward((self._vectors * self._leaf.grad).sum())
@@ -145,6 +151,13 @@ class FinetuneJob(Job):
         shared["retrieval_share"] /= time.perf_counter() - began
         # What is no sum over processes is given in equal parts; the loop sums.
         return {**figures, **self._summed, **{key: value / self._processes.count for key, value in shared.items()}}
+
+    def culprit(self, step: int) -> str:
+        """The question tower, whose pass is not that of a part."""
+        if not torch.isfinite(self._vectors).all():
+            return "the question tower: a vector is not finite"
+        bad = self._leaf.grad is not None and not torch.isfinite(self._leaf.grad).all()
+        return "the question tower: the gradient of a vector is not finite" if bad and self._has_sound_losses else ""
 
     def state(self) -> dict[str, Any]:
         """The snapshot in use."""
@@ -180,9 +193,6 @@ class FinetuneJob(Job):
         if not count:
             raise RecipeError("There are no questions to measure by: name a file in dev, or keep some aside.")
         dev = [self._questions.dev[row] for row in Shuffle(len(self._questions.dev), 0).rows(0, count)]
-        if not self._retrieval.is_ready:
-            # Before the first step. The others wait for this process, so it embeds by itself.
-            self._retrieval.use(self._block_vectors.before_training(), self.networks.device)
         was_training = self.model.training
         self.model.eval()
         sums: dict[str, float] = {}

@@ -76,7 +76,7 @@ class Questions:
 
     Attributes:
         dev: Questions to measure by.
-        digest: Names the questions to learn from.
+        digest: Names the questions, those of each file and how often it is drawn from.
         skipped: How many were left out, by reason.
 
     Raises:
@@ -117,7 +117,8 @@ class Questions:
                 raise RecipeError(f"{dev} has no question with an answer to measure by.")
         self._mixture = Mixture(shares, seed)
         self._orders = [Shuffle(len(group), seed + number) for number, group in enumerate(self._groups)]
-        self.digest = _digest(chain.from_iterable(self._groups))
+        sizes = [(len(group), share) for group, share in zip(self._groups, shares, strict=True)]
+        self.digest = sha256_of_text(str(sizes), _digest(chain(*self._groups, self.dev)))
 
     def __len__(self) -> int:
         return sum(map(len, self._groups))

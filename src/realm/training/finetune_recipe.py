@@ -80,8 +80,7 @@ class FinetuneRecipe(CorpusRecipe, RefreshRecipe):
     # Sizes of micro-batches move roundings.
     may_change: ClassVar[frozenset[str]] = frozenset(
         {
-            "corpus", "questions", "model", "embedder", "reader", "dev", "dev_questions", "micro_rows",
-            "answer_cache_megabytes",
+            "corpus", "questions", "model", "embedder", "reader", "micro_rows", "answer_cache_megabytes",
         }
     )  # fmt: skip
 
@@ -113,7 +112,6 @@ class FinetuneRecipe(CorpusRecipe, RefreshRecipe):
     max_span_width: int = 10
     answer_cache_megabytes: int = 512
     learning_rate: float = 1e-5
-    warmup_steps: int = 10_000
 
     def __post_init__(self) -> None:
         super().__post_init__()

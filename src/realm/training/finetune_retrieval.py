@@ -38,11 +38,6 @@ class Retrieval:
         self._index: SnapshotIndex | None = None
         self._device = torch.device("cpu")
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether there are vectors to search."""
-        return self._index is not None
-
     def use(self, vectors: CorpusVectors, device: torch.device) -> None:
         """Search these from now on."""
         if self._vectors is not vectors:
@@ -61,6 +56,8 @@ class Retrieval:
         if not asked:
             return []
         assert self._index is not None
+        # A vector that is not finite gives a loss that is not either, and the loop says where it comes from.
+        questions = questions.nan_to_num(0.0, 0.0, 0.0)
         retrieved: NDArray[np.int64] = self._index.search(questions, self._k)[1].cpu().numpy()
         answers = [self._finder.has_answer(one, rows) for one, rows in zip(asked, retrieved, strict=True)]
         ranks = [self._collator.ranks_to_read(has_answer, read) for has_answer in answers]

@@ -111,7 +111,8 @@ class FinetuneStart:
 
         Raises:
             ModelError: Weights are missing, or the two networks have different sizes.
-            RecipeError: The recipe asks for longer inputs or more layers than the model has.
+            RecipeError: The recipe asks for longer inputs or more layers than the model has, or for one tower where
+                the model has two.
         """
         values: dict[str, Any] = {
             **recipe.dropout_values, "max_span_width": recipe.max_span_width, "reader_beam_size": recipe.reader_blocks,
@@ -124,6 +125,11 @@ class FinetuneStart:
         model._block_emb = None
         _check_sizes(recipe, model.config)
         tower = _question_tower(self.embedder, model.embedder)
+        if tower is not None and recipe.train_blocks:
+            raise RecipeError(
+                f"{self.embedder} has a question tower of its own; with train_blocks, questions and blocks share one. "
+                "Give embedder and reader apart, or leave train_blocks out."
+            )
         if tower is None and not (recipe.freeze_retriever or recipe.train_blocks):
             tower = copy.deepcopy(model.embedder)
         for trunk in (model.embedder.realm, model.reader.realm, *([] if tower is None else [tower.realm])):

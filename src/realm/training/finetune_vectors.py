@@ -68,15 +68,10 @@ class BlockVectors:
         # What stays as it is can be made by the trainer alone.
         modes = recipe if recipe.train_blocks else dataclasses.replace(recipe, refresh="in_step")
         plan = RefreshPlan(str(sources.path), recipe.max_documents or None, recipe.block_seq_len)
-
-        def refresher(those: Processes) -> Refresher:
-            return Refresher(
-                run, modes, sources.corpus, builder, embedder, plan, start.embedder / TOKENIZER_FILE, processes=those,
-                progress=report.embedding, say=report.say,
-            )  # fmt: skip
-
-        self._make_refresher = refresher
-        self._refresher = refresher(processes)
+        self._refresher = Refresher(
+            run, modes, sources.corpus, builder, embedder, plan, start.embedder / TOKENIZER_FILE, processes=processes,
+            progress=report.embedding, say=report.say,
+        )  # fmt: skip
 
     def at(self, step: int) -> CorpusVectors:
         """The vectors for a step; called on every process before it."""
@@ -85,13 +80,6 @@ class BlockVectors:
         snapshot = self._refresher.snapshot
         if snapshot is None or self._is_trained:
             snapshot = self._refresher.at_border(step)
-        return snapshot.vectors
-
-    def before_training(self) -> CorpusVectors:
-        """The vectors of the first step, by this process alone, while others wait for it."""
-        if self._given is not None:
-            return self._given
-        snapshot = self._refresher.snapshot or self._make_refresher(Processes()).at_border(0)
         return snapshot.vectors
 
     def staleness(self, step: int) -> dict[str, float]:

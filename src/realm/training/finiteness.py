@@ -70,7 +70,9 @@ def find_culprit(
         begin: Puts everything as it was when the step's gradients were computed.
         processes: All of which must call this.
     """
-    found = _first(backward.complaint(), processes)
+    with begin():
+        found = _first(job.culprit(step), processes)
+    found = found or _first(backward.complaint(), processes)
     if not found:
         # Losses are finite, so it arose on the way back: the step is done again, looking at every gradient.
         for p in parameters.values():

@@ -12,7 +12,7 @@ Source: Gao et al. 2021, "Scaling deep contrastive learning batch size under mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -84,6 +84,21 @@ def cached_gradients(
             # The gradient of this sum with respect to the vectors is what was cached.
             backward((vectors.to(own.dtype) * own[chunk.rows]).sum())
     return value.detach(), extra
+
+
+def bad_chunk(sides: Mapping[str, Sequence[Chunk]], embed: Callable[[Any], Tensor]) -> str:
+    """The first chunk with a vector that is not finite, by side; empty if there is none.
+
+    Args:
+        sides: Chunks by the name of their side, in the order of `cached_gradients`.
+        embed: The same.
+    """
+    with torch.no_grad():
+        for name, chunks in sides.items():
+            for number, chunk in enumerate(chunks):
+                if not torch.isfinite(embed(chunk.inputs)).all():
+                    return f"chunk {number + 1} of {len(chunks)} of the {name}: a vector is not finite"
+    return ""
 
 
 def _first_pass(chunks: Sequence[Chunk], embed: Callable[[Any], Tensor], no_rows: Tensor) -> _Pass:

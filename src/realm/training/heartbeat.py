@@ -1,15 +1,17 @@
-"""Who refreshes a run, and whether it is alive.
+"""Who refreshes a run, who trains it, and whether they are alive.
 
     run/refresher/beat.json    whose it is, a count that goes up every few seconds, and what is being done
+    run/trainer/beat.json      the same, with a count that goes up between steps; not a claim
 
-The folder is the claim: it appears by a rename, which succeeds for one process alone. The file in it is replaced as a
-whole, again and again. Whoever wants to know whether its owner lives looks whether the count goes up, by the clock of
-the machine that looks: two machines' clocks, and times of files, are never compared.
+The folder of the refresher is the claim: it appears by a rename, which succeeds for one process alone. The file in it
+is replaced as a whole, again and again. Whoever wants to know whether its owner lives looks whether the count goes up,
+by the clock of the machine that looks: two machines' clocks, and times of files, are never compared.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -17,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from realm.artifacts import write_json_atomically
 from realm.errors import UsageError
 from realm.training.exports import remove_folder
 
+TRAINER = "trainer"
 _CLAIM = "refresher"
 _BEAT = "beat.json"
 _BEAT_SECONDS = 2.0
@@ -36,10 +39,7 @@ class Claim:
 
     def __init__(self, run: Path, beat_seconds: float) -> None:
         self._folder = run / _CLAIM
-        self._values: dict[str, Any] = {
-            "token": uuid.uuid4().hex, "machine": _machine(), "host": platform.node(), "pid": os.getpid(),
-            "every_seconds": beat_seconds, "beats": 0, "doing": "waiting for an export",
-        }  # fmt: skip
+        self._values = _first_beat(beat_seconds, "waiting for an export")
         self._lost = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="realm-heartbeat", daemon=True)
@@ -116,10 +116,34 @@ def claimed(run: Path, beat_seconds: float = _BEAT_SECONDS) -> Iterator[Claim]:
         claim._give_up()
 
 
-def read_beat(run: Path) -> dict[str, Any] | None:
-    """The last beat; None if nobody refreshes the run."""
+class TrainerBeat:
+    """The sign of life that a trainer gives between its steps.
+
+    Args:
+        run: The run folder.
+        beat_seconds: How often to beat at most.
+    """
+
+    def __init__(self, run: Path, beat_seconds: float = _BEAT_SECONDS) -> None:
+        self._path = run / TRAINER / _BEAT
+        self._values = _first_beat(beat_seconds, "training")
+        self._last = -math.inf
+
+    def beat(self, doing: str) -> None:
+        """Give it, unless the last one was just now."""
+        if time.monotonic() - self._last < self._values["every_seconds"]:
+            return
+        self._last = time.monotonic()
+        self._values.update(beats=self._values["beats"] + 1, doing=doing)
+        with suppress(OSError):  # a full disk stops training where it matters, not here
+            self._path.parent.mkdir(exist_ok=True)
+            write_json_atomically(self._path, self._values)
+
+
+def read_beat(run: Path, whose: str = _CLAIM) -> dict[str, Any] | None:
+    """The last beat; None if there is none."""
     try:
-        found: dict[str, Any] = json.loads((run / _CLAIM / _BEAT).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((run / whose / _BEAT).read_text(encoding="utf-8"))
         return found
     except (OSError, ValueError):
         return None
@@ -130,24 +154,30 @@ class HeartbeatWatch:
 
     Args:
         run: The run folder.
+        whose: Beats of the refresher, or of the `TRAINER`.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
+    def __init__(self, run: Path, whose: str = _CLAIM) -> None:
+        self._run, self._whose = run, whose
         self._last: tuple[Any, Any] | None = None
         self._since = time.monotonic()
         self.doing = ""
-        self.who = "no refresher has been seen"
+        self.who = f"no {whose} has been seen"
 
     def silent_seconds(self) -> float:
         """How long it is since the last new beat that was seen here, or since this watch began."""
-        beat = read_beat(self._run)
+        beat = read_beat(self._run, self._whose)
         key = None if beat is None else (beat.get("token"), beat.get("beats"))
         if beat is not None and key != self._last:
             self._last, self._since = key, time.monotonic()
             self.doing = str(beat.get("doing"))
             self.who = f"process {beat.get('pid')} on {beat.get('host')}, last seen {self.doing}"
         return time.monotonic() - self._since
+
+    def has_ended(self) -> bool:
+        """Whether the owner of the last beat is known to have ended: it was a process of this machine, and is gone."""
+        beat = read_beat(self._run, self._whose)
+        return beat is not None and _is_gone(beat)
 
 
 def _require_dead(run: Path) -> None:
@@ -185,6 +215,13 @@ def _is_gone(beat: dict[str, Any]) -> bool:
     except OSError:
         return False
     return False
+
+
+def _first_beat(beat_seconds: float, doing: str) -> dict[str, Any]:
+    return {
+        "token": uuid.uuid4().hex, "machine": _machine(), "host": platform.node(), "pid": os.getpid(),
+        "every_seconds": beat_seconds, "beats": 0, "doing": doing,
+    }  # fmt: skip
 
 
 def _machine() -> str:

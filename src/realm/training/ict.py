@@ -8,6 +8,7 @@ loop. Read `ict_recipe` and `ict_data` first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -24,7 +25,7 @@ from realm.openqa.batch_embedding import BatchEmbedder
 from realm.text.pieces import PieceTokenizer
 from realm.training.block_source import BlockSource
 from realm.training.distributed import Processes
-from realm.training.gradient_caching import Chunk, cached_gradients
+from realm.training.gradient_caching import Chunk, bad_chunk, cached_gradients
 from realm.training.ict_data import ClozeBatch, ClozeBatches
 from realm.training.ict_recipe import IctRecipe
 from realm.training.ict_start import start_embedder, start_folder
@@ -67,6 +68,7 @@ class IctJob(Job):
             recipe, self._folder, self._builder, lambda: self._batches.sample(_SAMPLED_BLOCKS)
         )
         self.model: nn.Module = self.embedder
+        self._last_loss = 0.0
 
     def micro_batches(self, step: int) -> Sequence[ClozeBatch]:
         """This process's examples of a step, as one part: every block is a negative for every other sentence."""
@@ -85,13 +87,24 @@ class IctJob(Job):
         if self._processes.count == 1 and 0 < pieces <= self.recipe.pieces_at_once:
             value, counted = self.loss(batch)
             backward(value)
-            return {"loss": float(value.detach()), **counted}
+            self._last_loss = float(value.detach())
+            return {"loss": self._last_loss, **counted}
         sides = [self._chunks(batch.questions), self._chunks(batch.blocks)]
         no_rows = torch.empty(0, self.embedder.config.retriever_proj_size, device=self.embedder.device)
         loss, figures = cached_gradients(sides, self._embed, self._scored(batch), backward, no_rows, self._processes)
         # What is the same on all processes is given in equal parts; the loop sums.
-        shared = {"loss": float(loss), **figures, "padding_share": _padding(sides)}
+        self._last_loss = float(loss)
+        shared = {"loss": self._last_loss, **figures, "padding_share": _padding(sides)}
         return {**{key: value / self._processes.count for key, value in shared.items()}, **_counts(batch)}
+
+    def culprit(self, step: int) -> str:
+        """The chunk whose vectors are not finite, or else the loss of the whole batch."""
+        (batch,) = self.micro_batches(step)
+        sides = {"sentences": self._chunks(batch.questions), "blocks": self._chunks(batch.blocks)}
+        found = bad_chunk(sides, self._embed)
+        if any(self._processes.gather_texts(found)):
+            return found
+        return "" if math.isfinite(self._last_loss) else f"the loss of the whole batch is {self._last_loss}"
 
     def parents(self) -> dict[str, str]:
         """What the run stands on: the first weights and the blocks."""
@@ -173,8 +186,9 @@ class IctJob(Job):
             is_first = (scores.argmax(-1) == own).float()
             return loss, {
                 "accuracy": float(is_first.mean()),
-                "accuracy_removed": _mean(is_first[removed == 1]),
-                "accuracy_kept": _mean(is_first[removed == 0]),
+                # NaN where there is none: a batch of dozens may have no block that keeps its sentence.
+                "accuracy_removed": float(is_first[removed == 1].mean()),
+                "accuracy_kept": float(is_first[removed == 0].mean()),
                 "removed_share": float(removed.float().mean()),
             }
 
@@ -192,8 +206,3 @@ def _counts(batch: ClozeBatch) -> dict[str, float]:
     """Figures that add up over processes."""
     skipped = {f"skipped_{reason}": float(count) for reason, count in batch.skipped.items()}
     return {"examples": float(len(batch.questions)), **skipped}
-
-
-def _mean(values: Tensor) -> float:
-    """0.0 of nothing: a batch of dozens may have no block that keeps its sentence."""
-    return float(values.mean()) if len(values) else 0.0

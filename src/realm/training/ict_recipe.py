@@ -63,7 +63,6 @@ class IctRecipe(CorpusRecipe):
     start_score: float = 20.0
     trunk_layers: int = 0
     learning_rate: float = 1e-4
-    warmup_steps: int = 10_000
 
     def __post_init__(self) -> None:
         super().__post_init__()

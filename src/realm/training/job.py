@@ -67,6 +67,15 @@ class Job(ABC):
                 sums[key] = sums.get(key, 0.0) + float(value)
         return sums
 
+    def culprit(self, step: int) -> str:
+        """Asked of every process after a step with numbers that are not finite, with the step's randomness.
+
+        Returns:
+            What was not finite before any micro-batch's loss, for jobs that compute something over the whole batch;
+            empty if a micro-batch is to be looked for.
+        """
+        return ""
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint must remember besides weights and step, as JSON; for instance the index in use."""
         return {}

@@ -6,6 +6,7 @@ Knows figures by name only. Only the first process has a log.
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import statistics
@@ -26,13 +27,14 @@ _MEASURED_STEPS = 4
 
 
 class Averages:
-    """Means of logged figures over the steps since the last log line."""
+    """Means of logged figures over the steps since the last log line; a step where one is NaN does not count for it."""
 
     def __init__(self) -> None:
         self._begin()
 
     def _begin(self) -> None:
         self._sums: dict[str, float] = {}
+        self._without: dict[str, int] = {}
         self._steps = 0
         self._seconds = 0.0
         self._timed_steps = 0
@@ -40,14 +42,17 @@ class Averages:
     def add_step(self, figures: Mapping[str, float], seconds: float) -> None:
         """Count a step with its figures and the time that it took."""
         for key, value in figures.items():
-            self._sums[key] = self._sums.get(key, 0.0) + value
+            if math.isnan(value):
+                self._without[key] = self._without.get(key, 0) + 1
+            else:
+                self._sums[key] = self._sums.get(key, 0.0) + value
         self._steps += 1
         self._seconds += seconds
         self._timed_steps += 1
 
     def take(self) -> dict[str, float]:
         """The means, to which `seconds_per_step` and, from a figure `examples`, a rate are added; counts anew."""
-        means = {key: value / self._steps for key, value in self._sums.items()}
+        means = {key: value / (self._steps - self._without.get(key, 0)) for key, value in self._sums.items()}
         means["seconds_per_step"] = seconds = self._seconds / self._timed_steps
         if "examples" in means:
             means["examples_per_second"] = means["examples"] / seconds
@@ -56,11 +61,12 @@ class Averages:
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs, so that its next log line also counts the steps before the checkpoint."""
-        return {"sums": self._sums, "steps": self._steps}
+        return {"sums": self._sums, "steps": self._steps, "without": self._without}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` gave; times are those of this process alone."""
         self._sums, self._steps = dict(state.get("sums", {})), state.get("steps", 0)
+        self._without = dict(state.get("without", {}))
 
 
 class RunLog:

@@ -70,7 +70,7 @@ class Origin:
             raise RecipeError(
                 f"{where} was made from another {differing}: its digest was "
                 f"{saved.get('parents', {}).get(differing, 'none')[:12]}, and is now "
-                f"{self.parents.get(differing, 'none')[:12]}. Use a new run folder, or the same model."
+                f"{self.parents.get(differing, 'none')[:12]}. Use a new run folder, or the same one as before."
             )
 
 

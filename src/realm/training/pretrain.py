@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from realm.corpus.questions import AnswerType
 from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row
-from realm.models.masked_losses import null_probability, per_span, per_token, retrieval_utility
+from realm.models.masked_losses import null_probability, per_span, per_token, retrieval_utility, span_retrieval_utility
 from realm.text.pieces import PieceTokenizer
 from realm.training.distributed import Processes
 from realm.training.job import Figures, Job
@@ -85,7 +86,8 @@ class PretrainJob(Job):
         self._tokenizer = PieceTokenizer.from_folder(self._start.encoder)
         self._builder = InputBuilder(self._tokenizer)
         self._sources = sources or open_sources(recipe, self._tokenizer, self._processes, report)
-        self._questions = answerable_questions(Path(recipe.data, recipe.questions)) if recipe.questions else []
+        answers: AnswerType = recipe.answer_type  # type: ignore[assignment]  # the recipe allows no other
+        self._questions = answerable_questions(Path(recipe.data, recipe.questions), answers) if recipe.questions else []
         kind: MaskingKind = recipe.masking  # type: ignore[assignment]  # the recipe allows no other
         masker = Masker(self._tokenizer, kind, recipe.query_seq_len - 2, recipe.max_masks)
         self._sentences = MaskedSentences(self._sources.sentences, masker, recipe)
@@ -126,8 +128,11 @@ class PretrainJob(Job):
         loss = by_token if self.recipe.marginal == "token" else per_span(log_probs, scores, weights, sentences)
         own_tokens, own_sentences = float(weights.sum()), float(len(weights))
         beliefs = scores.detach().softmax(-1)
+        utilities = {"retrieval_utility": retrieval_utility(log_probs, scores, weights, tokens)}
+        if self.recipe.marginal == "span":
+            utilities["span_retrieval_utility"] = span_retrieval_utility(log_probs, scores, weights, sentences)
         return loss, {
-            "retrieval_utility": retrieval_utility(log_probs, scores, weights) * (own_tokens / tokens),
+            **utilities,
             "gold_log_prob": -by_token.detach(),
             "null_probability": null_probability(scores) * (own_sentences / sentences),
             "top_1_share": beliefs.amax(-1).sum() / sentences,
@@ -218,7 +223,7 @@ class PretrainJob(Job):
     def _parts(self, origins: Origins, processes: Processes) -> list[Part]:
         """Candidates of sentences, and all of it as inputs."""
         began = time.perf_counter()
-        found = self._finder.find([self._collator.question(one) for one in origins.sentences], origins.digests)
+        found = self._finder.find([self._collator.question(one) for one in origins.sentences], origins)
         self._retrieval_seconds = time.perf_counter() - began
         pairs = zip(origins.sentences, found.rows, strict=True)
         examples = [Example(sentence, rows) for sentence, rows in pairs if rows is not None]

@@ -31,11 +31,13 @@ class Origins(NamedTuple):
     Attributes:
         sentences: Masked.
         digests: (sentences,) uint64: `content_digest` of the block that each was taken from.
+        texts: As they stand there, with nothing masked.
         skipped: Spans and blocks that could not be masked, by reason.
     """
 
     sentences: list[MaskedSentence]
     digests: NDArray[np.uint64]
+    texts: list[str]
     skipped: dict[str, int]
 
 
@@ -93,6 +95,7 @@ class MaskedSentences:
         salient = self._source.salient
         marked = [salient.sentences(row) if salient is not None else [] for row in numbers]
         drawn = draw_masked(texts, marked, self._masker, seeds, report)
-        used = [number for number, found in enumerate(drawn) if found is not None]
-        sentences = [found.sentence for found in drawn if found is not None]
-        return Origins(sentences, self._source.digests[rows[used]], dict(report.reasons))
+        used = [(number, found) for number, found in enumerate(drawn) if found is not None]
+        digests = self._source.digests[rows[[number for number, _ in used]]]
+        own_texts = [texts[number][found.start : found.end] for number, found in used]
+        return Origins([found.sentence for _, found in used], digests, own_texts, dict(report.reasons))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.answers import which_contain_answer
-from realm.corpus.questions import read_questions
+from realm.corpus.questions import AnswerType, read_questions
 from realm.errors import SourceError
 from realm.features.inputs import InputBuilder, Row
 from realm.records import Question
@@ -23,13 +23,17 @@ Search = Callable[[Sequence[Row], int], NDArray[np.int64]]
 """The k best rows of the corpus for each question, best first."""
 
 
-def answerable_questions(path: Path) -> list[Question]:
+def answerable_questions(path: Path, answer_type: AnswerType) -> list[Question]:
     """The questions of a file that have an answer.
+
+    Args:
+        path: The file.
+        answer_type: What answers are where the file does not say.
 
     Raises:
         SourceError: The file cannot be read, or none has.
     """
-    found = [question for question in read_questions(path) if any(question.answers)]
+    found = [question for question in read_questions(path, answer_type=answer_type) if any(question.answers)]
     if not found:
         raise SourceError(f"{path}: no question has an answer to look for in blocks; recall cannot be measured.")
     return found

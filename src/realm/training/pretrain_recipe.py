@@ -24,9 +24,10 @@ class PretrainRecipe(CorpusRecipe, RefreshRecipe):
             the public trunk of realm-mini; or a trained RealmKnowledgeAugEncoder, such as RUN/model/encoder.
         embedder: Start the retriever from this trained RealmEmbedder, or the run of `realm train ict` that made it;
             empty for a fresh projection on the encoder's trunk.
-        sentences: What sentences are masked in: another source of the same kinds, or a file whose names others have
-            marked (see `annotated`); empty for the corpus itself.
-        tagger: What finds names: "rules", "spacy:PIPELINE", or the folder of a token-classification model.
+        sentences: What sentences are masked in: another source of the same kinds, or a file, or folder of files, whose
+            names others have marked (see `annotated`); empty for the corpus itself.
+        tagger: What finds names: "rules"; "rules:titles", which also knows the titles of the documents;
+            "spacy:PIPELINE"; or the folder of a token-classification model.
         masking: "salient", as published; "random_token" or "random_span" for the ablations.
         marginal: "token", as released: candidates are marginalised for every masked piece; "span", as in the paper.
         max_masks: The most pieces of a sentence to be predicted.
@@ -54,6 +55,7 @@ class PretrainRecipe(CorpusRecipe, RefreshRecipe):
         held_out_sentences: So many sentences of held-out blocks are the dev metric.
         questions: Questions with answers; each evaluation also measures in how many of them one of the five best
             blocks holds an answer.
+        answer_type: What their answers are where the file does not say: "string" or "regex".
 
     Source: REALM, Guu et al. 2020, section 3 and table 2; google-research `language/realm` (865fae6).
     """
@@ -76,12 +78,12 @@ class PretrainRecipe(CorpusRecipe, RefreshRecipe):
         "marginal": ("token", "span"),
         "query_tower": ("snapshot", "fresh"),
         "pooling": ("cls", "mean"),
+        "answer_type": ("string", "regex"),
     }
     # Sizes of micro-batches move roundings, and which units dropout leaves out.
     may_change: ClassVar[frozenset[str]] = frozenset(
         {
-            "corpus", "sentences", "encoder", "embedder", "micro_rows", "questions", "held_out_sentences",
-            "reset_retriever", "reset_encoder",
+            "corpus", "sentences", "encoder", "embedder", "micro_rows", "questions", "answer_type",
         }
     )  # fmt: skip
 
@@ -111,5 +113,5 @@ class PretrainRecipe(CorpusRecipe, RefreshRecipe):
     held_out_share: float = 0.01
     held_out_sentences: int = 512
     questions: str = ""
+    answer_type: str = "string"
     learning_rate: float = 3e-5
-    warmup_steps: int = 10_000

@@ -19,6 +19,7 @@ from realm.models.embedder import RealmEmbedder
 from realm.openqa.batch_embedding import BatchEmbedder
 from realm.training.block_source import BlockSource
 from realm.training.candidates import NULL_ROW, choose_candidates, content_digest
+from realm.training.pretrain_data import Origins
 from realm.training.pretrain_recipe import PretrainRecipe
 from realm.training.snapshot_search import SnapshotIndex
 from realm.training.snapshots import Snapshot
@@ -81,15 +82,18 @@ class CandidateFinder:
         rows: NDArray[np.int64] = self._index.search(vectors, k)[1].cpu().numpy()
         return rows
 
-    def find(self, questions: Sequence[Row], origins: NDArray[np.uint64]) -> Found:
+    def find(self, questions: Sequence[Row], origins: Origins) -> Found:
         """Candidates of sentences.
 
         Args:
             questions: The sentences as the retriever sees them.
-            origins: Digest of the block that each was taken from.
+            origins: The sentences, and the blocks that they were taken from.
 
         Raises:
             RecipeError: The corpus has too few blocks.
+
+        Differs: where sentences are not of the corpus, a block that holds the sentence is dropped, too. Google's
+            trainer compares whole blocks only: a sentence that comes alone would see the block it was taken from.
         """
         if not questions:
             return Found([], {}, {}, 0)
@@ -99,11 +103,20 @@ class CandidateFinder:
         unique, places = np.unique(retrieved, return_inverse=True)
         found = self._corpus.take([int(row) for row in unique])
         digests = np.array([content_digest(block.title, block.text) for block in found], dtype=np.uint64)
-        chosen = choose_candidates(
-            retrieved, digests[places.reshape(retrieved.shape)], origins if self._recipe.drop_origin else None, count
-        )
+        places = places.reshape(retrieved.shape)
+        drops = self._recipe.drop_origin
+        holds = _hold(origins.texts, [b.text for b in found], places) if drops and self._recipe.sentences else None
+        chosen = choose_candidates(retrieved, digests[places], origins.digests if drops else None, count, holds)
         usable = zip(chosen.rows.tolist(), chosen.is_usable.tolist(), strict=True)
         rows = [row if is_usable else None for row, is_usable in usable]
         needed = {number for row in rows if row is not None for number in row} - {NULL_ROW}
         blocks = {int(row): block for row, block in zip(unique, found, strict=True) if int(row) in needed}
         return Found(rows, blocks, chosen.skipped, chosen.origins_dropped)
+
+
+def _hold(sentences: Sequence[str], blocks: Sequence[str], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(sentences, k): whether the block at a place holds the sentence, whatever stands between words."""
+    texts = [" ".join(block.split()) for block in blocks]
+    wanted = [" ".join(sentence.split()) for sentence in sentences]
+    found = [[own in texts[place] for place in row] for own, row in zip(wanted, places.tolist(), strict=True)]
+    return np.array(found, dtype=bool)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realm.text.pieces import PieceTokenizer
+from realm.training.annotated_blocks import annotated_files
 from realm.training.block_source import BlockSource
 from realm.training.distributed import Processes
 from realm.training.exports import RefreshPlan
 from realm.training.job_report import QUIET, JobReport
 from realm.training.pretrain_recipe import PretrainRecipe
-from realm.training.pretrain_sentences import SentenceSource, is_annotated, mark_sentences, open_annotated
+from realm.training.pretrain_sentences import SentenceSource, mark_sentences, open_annotated
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def _open(recipe: PretrainRecipe, tokenizer: PieceTokenizer, report: JobReport) 
     if not recipe.sentences:
         return Sources(corpus, mark_sentences(corpus, recipe.masking, recipe.tagger, cache, marking), plan)
     other = Path(recipe.data, recipe.sentences)
-    if is_annotated(other):
-        return Sources(corpus, open_annotated(other, recipe.masking, corpus.tokenizer_digest, cache), plan)
+    if files := annotated_files(other):
+        return Sources(corpus, open_annotated(files, recipe.masking, corpus.tokenizer_digest, cache), plan)
     blocks = recipe.open_corpus(recipe.sentences, tokenizer, max_pieces, report)
     return Sources(corpus, mark_sentences(blocks, recipe.masking, recipe.tagger, cache, marking), plan)

@@ -81,7 +81,6 @@ class ReaderRecipe(LoopRecipe):
     max_span_width: int = 10
     dropout: float = 0.0
     learning_rate: float = 1.5e-4
-    warmup_steps: int = 100
     save_every_steps: int = 50
 
 
@@ -123,7 +122,7 @@ class ReaderJob(Job):
         load_trunk(self.reader.realm, folder)
         for layer in self.reader.realm.encoder.layer[config.num_hidden_layers - recipe.extra_layers :]:
             identity_layer(cast(RealmLayer, layer))
-        self._parents = {"trunk": sha256_of_file(folder / WEIGHTS_FILE)}
+        self._parents = {"trunk": sha256_of_file(folder / WEIGHTS_FILE), **self._pool.digests}
         if recipe.start_from:
             trained = find_trained(recipe.start_from)
             load_trained(self.reader, trained)
@@ -168,7 +167,7 @@ class ReaderJob(Job):
         return losses.sum() * micro_batch.scale, {"exact_match": float(best) * micro_batch.scale}
 
     def parents(self) -> dict[str, str]:
-        """Digests of the trunk and of the reader that this one starts from."""
+        """Digests of the trunk, of the reader that this one starts from, and of the files of examples."""
         return self._parents
 
     def save(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from realm.artifacts import sha256_of_text
+from realm.artifacts import sha256_of_file, sha256_of_text
 from realm.corpus.questions import read_reading_examples
 from realm.errors import RecipeError
 from realm.features.spans import pieces_of_characters
@@ -99,6 +99,9 @@ class ReadingPool:
         tokenizer: Of the model.
         seed: Of all draws.
 
+    Attributes:
+        digests: Of the files, by their paths as the recipe has them.
+
     Raises:
         RecipeError: There is no source; a source has no usable example.
         SourceError: A source cannot be read.
@@ -109,6 +112,7 @@ class ReadingPool:
             raise RecipeError("sources is empty: name at least one reading file to train on.")
         self.passages: dict[str, int] = {}
         self._seed = seed
+        self.digests: dict[str, str] = {}
         self.groups: list[list[TokenizedExample]] = []
         self._shares: list[float] = []
         for path, keep_aside, share in split_paths(sources):
@@ -118,6 +122,7 @@ class ReadingPool:
                 raise RecipeError(f"{path} has no reading example to train on.")
             self.groups.append(group)
             self._shares.append(share)
+            self.digests[str(path)] = sha256_of_file(data / path)
         self.bodies: list[list[int]] = [[] for _ in self.passages]
         self._passages_of_title: dict[str, set[int]] = {}
         for example in (example for group in self.groups for example in group):

@@ -11,7 +11,7 @@ import json
 import math
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -28,7 +28,7 @@ class LoopSettings:
     Attributes:
         steps: Optimiser steps in all.
         learning_rate: Peak, reached after warm-up, then linear decay to 0.
-        warmup_steps: Linear warm-up.
+        warmup_steps: Linear warm-up; -1 for min(10,000, max(100, steps / 10)), and never more than half of the steps.
         weight_decay: On everything but biases and layer norms.
         clip_norm: Largest global gradient norm.
         bias_correction: Adam's, which BERT's own optimiser leaves out; it matters in the first steps only.
@@ -42,12 +42,14 @@ class LoopSettings:
 
     Raises:
         RecipeError: A value is out of its range, or not among those that a key may have.
+
+    Source: BERT's warm-up as google-research `language/realm` (865fae6) has it.
     """
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         "steps": (1, math.inf),
         "learning_rate": (0, 1),
-        "warmup_steps": (0, math.inf),
+        "warmup_steps": (-1, math.inf),
         "weight_decay": (0, 1),
         "clip_norm": (1e-6, math.inf),
         "seed": (0, 2**32 - 1),
@@ -72,7 +74,7 @@ class LoopSettings:
 
     steps: int
     learning_rate: float
-    warmup_steps: int
+    warmup_steps: int = -1
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     bias_correction: bool = False
@@ -94,6 +96,14 @@ class LoopSettings:
                 if (found := getattr(self, key)) not in names:
                     near = difflib.get_close_matches(found, names, n=1, cutoff=0.0)[0]
                     raise RecipeError(f"{key} must be one of {', '.join(names)}; found {found!r}; nearest: {near!r}.")
+        if self.warmup_steps < 0:
+            steps = min(10_000, max(100, self.steps // 10), self.steps // 2)
+            object.__setattr__(self, "warmup_steps", steps)  # resolved, so that a run's recipe says it
+        if self.warmup_steps >= self.steps:
+            raise RecipeError(
+                f"warmup_steps is {self.warmup_steps:,}, but there are only {self.steps:,} steps, so the learning rate "
+                "would never reach its peak. Lower it, or leave it out."
+            )
 
     @classmethod
     def keys_that_may_change(cls) -> frozenset[str]:
@@ -129,12 +139,13 @@ def load_recipe(kind: type[R], path: Path, overrides: Sequence[str] = ()) -> R:
         raise RecipeError(f"No recipe at {path}. Give a path, or the name of a recipe in the package.") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise RecipeError(f"{path} is not a TOML file: {exc}.") from exc
+    given = {}
     for item in overrides:
         key, separator, text = item.partition("=")
         if not separator:
             raise RecipeError(f"--set takes key=value; found {item!r}.")
-        values[key.strip()] = _parse_value(text.strip())
-    return build(kind, values, str(path))
+        given[key.strip()] = _parse_value(text.strip())
+    return build(kind, values | given, str(path), given.keys())
 
 
 def find_recipe(name: str) -> Path:
@@ -154,22 +165,31 @@ def find_recipe(name: str) -> Path:
     return built_in
 
 
-def build(kind: type[R], values: Mapping[str, Any], where: str) -> R:
-    """Make a recipe of plain values, checking names and types."""
+def build(kind: type[R], values: Mapping[str, Any], where: str, overridden: Collection[str] = ()) -> R:
+    """Make a recipe of plain values, checking names and types.
+
+    Args:
+        kind: Frozen dataclass.
+        values: By key.
+        where: Where they come from, for messages.
+        overridden: Keys whose values come from --set.
+    """
+    places = dict.fromkeys(overridden, "--set")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
-            raise RecipeError(f"{where}: unknown key {key!r}; did you mean {near[0]!r}?")
+            raise RecipeError(f"{places.get(key, where)}: unknown key {key!r}; did you mean {near[0]!r}?")
     missing = [name for name, field in fields.items() if _has_no_default(field) and name not in values]
     if missing:
         raise RecipeError(f"{where}: missing {', '.join(missing)}.")
-    checked = {key: _checked(value, hints[key], f"{where}: {key}") for key, value in values.items()}
+    checked = {key: _checked(value, hints[key], f"{places.get(key, where)}: {key}") for key, value in values.items()}
     try:
         return kind(**checked)
     except RecipeError as exc:
-        raise RecipeError(f"{where}: {exc}") from exc
+        # A message about a value begins with its key.
+        raise RecipeError(f"{places.get(str(exc).partition(' ')[0], where)}: {exc}") from exc
 
 
 def as_toml(recipe: Any) -> str:

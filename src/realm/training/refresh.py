@@ -24,7 +24,7 @@ from realm.training.block_source import BlockSource
 from realm.training.distributed import Processes
 from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import Export, RefreshPlan, drop_exports_after, export_embedder, exports, write_plan
-from realm.training.heartbeat import HeartbeatWatch
+from realm.training.heartbeat import HeartbeatWatch, TrainerBeat
 from realm.training.refresh_recipe import RefreshRecipe
 from realm.training.snapshots import (
     SNAPSHOTS,
@@ -78,6 +78,7 @@ class Refresher:
         self._period = recipe.refresh_every_steps * recipe.stale_factor
         self._tokenizer = tokenizer
         self._is_begun = False
+        self._beat = TrainerBeat(run)
         self._said_dead, self._gave_up = "", False
         self._refresh_seconds, self._refreshed_at = 0.0, time.monotonic()
 
@@ -92,6 +93,8 @@ class Refresher:
         """
         self._begin(step)
         if self._recipe.refresh == "other_process":
+            if self._processes.is_first:
+                self._beat.beat(f"step {step:,}")
             self._export_if_due(step)
             if self.snapshot is None or self._looks_at(step):
                 self._use(self._agreed(lambda: self._newest(step)))
@@ -217,6 +220,7 @@ class Refresher:
                 why = "the first snapshot" if self.snapshot is None else "a newer snapshot"
                 self._say(f"step {step:,}: waiting for {why}, from: realm refresh {self._run}")
                 said = True
+            self._beat.beat(f"step {step:,}, waiting for a snapshot")
             time.sleep(self._recipe.poll_seconds)
 
     def _published_by(self, step: int) -> str:
@@ -228,7 +232,8 @@ class Refresher:
     def _goes_on_without(self, step: int, waited_seconds: float) -> bool:
         """Whether the step is done with what there is; says what is wrong, or raises."""
         silent = self._watch.silent_seconds()
-        if silent > self._recipe.heartbeat_seconds:
+        # The first snapshot is waited for longer: a person has to start the other process.
+        if silent > (self._recipe.max_wait_seconds if self.snapshot is None else self._recipe.heartbeat_seconds):
             self._handle(f"no sign of life from a refresher for {silent:,.0f} s ({self._watch.who})", self._watch.who)
             return True
         self._said_dead = ""

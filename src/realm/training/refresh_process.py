@@ -20,9 +20,11 @@ from realm.text.pieces import PieceTokenizer
 from realm.training.block_source import BlockSource, open_blocks
 from realm.training.distributed import Processes
 from realm.training.embedding_progress import EmbeddingProgress
-from realm.training.exports import Export, RefreshPlan, exports, is_finished, read_plan
-from realm.training.heartbeat import Claim, claimed
+from realm.training.exports import Export, RefreshPlan, exports, has_plan, is_finished, read_plan
+from realm.training.heartbeat import TRAINER, Claim, HeartbeatWatch, claimed
 from realm.training.snapshots import make_snapshot, snapshot_of, started_export, unfinished_export
+
+_TRAINER_SILENT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,13 @@ class RefreshReport:
         opening: Called with the number of blocks while their store is made.
         embedding: Called with the step and how far its embedding is.
         published: Called with the step, and seconds it took.
+        say: Called with what a person should know.
     """
 
     opening: Callable[[int], None] = lambda blocks: None
     embedding: Callable[[int, EmbeddingProgress], None] = lambda step, progress: None
     published: Callable[[int, float], None] = lambda step, seconds: None
+    say: Callable[[str], None] = lambda what: None
 
 
 class _Abandoned(Exception):
@@ -54,7 +58,7 @@ def refresh_run(
     device: torch.device | None = None,
     report: RefreshReport = RefreshReport(),
 ) -> int:
-    """Refresh a run's index until its training is finished.
+    """Refresh a run's index until its training is finished; waits for one that has not begun.
 
     Args:
         run: The run folder, which the trainer writes on this machine or another one.
@@ -69,11 +73,13 @@ def refresh_run(
         How many snapshots were published.
 
     Raises:
-        RecipeError: The run does not ask for this, or with `once`, there is no export.
+        RecipeError: With `once`, the run does not ask for this, or there is no export; or it is finished without.
         UsageError: Another process refreshes this run.
         SourceError: The blocks cannot be read.
     """
     processes = Processes.current()
+    if not once:
+        _wait_for_plan(run, poll_seconds, report.say if processes.is_first else lambda what: None)
     plan, tokenizer_folder = read_plan(run)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not processes.is_first:
@@ -103,6 +109,7 @@ class _Work:
         self._tokenizer = PieceTokenizer.from_folder(tokenizer_folder)
         self._builder = InputBuilder(self._tokenizer)
         self._blocks: BlockSource | None = None
+        self._trainer, self._said_silent = HeartbeatWatch(run, TRAINER), False
 
     def open(self, blocks: Path | None, cache: Path | None) -> None:
         self._blocks = open_blocks(
@@ -120,6 +127,7 @@ class _Work:
                 break
             if export is None:
                 self._tell("waiting for an export")
+                self._look_after_trainer()
                 time.sleep(poll_seconds)
                 continue
             begin = time.monotonic()
@@ -165,10 +173,34 @@ class _Work:
         if not is_due and self._processes.count == 1:
             raise _Abandoned
 
+    def _look_after_trainer(self) -> None:
+        """Say once when the trainer seems to have stopped; one that is started again is worked for again."""
+        silent = self._trainer.silent_seconds()
+        has_ended = self._trainer.has_ended()
+        if not has_ended and silent < _TRAINER_SILENT_SECONDS:
+            self._said_silent = False
+        elif not self._said_silent:
+            self._said_silent = True
+            found = "has ended" if has_ended else f"has given no sign of life for {silent / 60:,.0f} minutes"
+            self._report.say(
+                f"{self._run}: its training {found} and is not finished ({self._trainer.who}). Give its command again "
+                "to go on, or stop this one with Ctrl-C."
+            )
+
     def _tell(self, doing: str) -> None:
         if self._claim is not None:
             self._claim.require()
             self._claim.tell(doing)
+
+
+def _wait_for_plan(run: Path, poll_seconds: float, say: Callable[[str], None]) -> None:
+    """Wait until the trainer has said what is to be embedded, or has finished without."""
+    said = False
+    while not (has_plan(run) or is_finished(run)):
+        if not said:
+            say(f'waiting for a training with refresh = "other_process" in {run}')
+            said = True
+        time.sleep(poll_seconds)
 
 
 def next_export(run: Path) -> Export | None:

@@ -19,7 +19,8 @@ class RefreshRecipe:
         turn_share: Of the time, what embedding may take, in mode `in_turns`.
         keep_snapshots: So many of the newest stay, and those that a checkpoint names.
         max_stale_steps: In mode `other_process`, wait for a new snapshot at this staleness; 0 never to wait.
-        max_wait_seconds: The longest such wait; what comes then is as when the refresher dies.
+        max_wait_seconds: The longest such wait; what comes then is as when the refresher dies. Before the first
+            snapshot, the longest time without a refresher; then the run stops.
         heartbeat_seconds: A refresher that gives no sign of life for so long is dead.
         poll_seconds: Sleep between two looks, while waiting.
         when_refresher_dies: `warn` and go on with the last snapshot, or `stop`.
