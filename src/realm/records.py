@@ -105,6 +105,8 @@ class Evidence:
         end: One past its last character, or None.
         lexical_score: BM25 of question and block; 0.0 where words were not asked for or did not find it.
         fused_score: What the order of the evidence is by: `score` in a search by vectors alone.
+        source: Where its document came from; see `Document`. Answers for people elsewhere leave folders out.
+        metadata: Of its document.
     """
 
     title: str
@@ -119,6 +121,8 @@ class Evidence:
     end: int | None = None
     lexical_score: float = 0.0
     fused_score: float = 0.0
+    source: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

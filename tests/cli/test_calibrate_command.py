@@ -49,7 +49,7 @@ def test_calibrate_writes_what_the_model_then_uses(realm: Run, questions: Path, 
         lines = (tmp_path / "out" / "cases.jsonl").read_text().splitlines()
         cases = [json.loads(line)[name] for line in lines]
         assert len(cases) == 24
-        assert sum(case[4] for one in cases for case in one if not case[5]) == 16
+        assert sum(case[-3] for one in cases for case in one if not case[-2]) == 16
 
 
 def test_calibrate_goes_on_where_it_was_stopped(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from command_line import Run
 from tiny_model import stories
 
 from realm.openqa.ask import OpenQA
+from realm.openqa.calibration import Calibration, Confidence
+from realm.openqa.model_folder import ModelFolder
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +73,19 @@ def test_evaluate_goes_on_where_it_was_stopped(realm: Run, kb: Path, questions: 
     said = realm(*arguments, tmp_path / "r", "--top", 3)
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "was made with top 2; now it is 3" in said.err
+
+
+def test_evaluate_does_not_go_on_with_another_calibration(
+    realm: Run, kb: Path, model: Path, questions: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(model, tmp_path / "model")
+    arguments = ("evaluate", questions, "--kb", kb, "--model", own, "--out", tmp_path / "r")
+    assert realm(*arguments).code == 0
+    sure = Confidence(1.0, {}, 0.0)
+    Calibration(ModelFolder.open(str(own)).reader_sha256, sure, sure, {}).save(own)
+    said = realm(*arguments)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "was made with calibration_sha256 None; now it is" in said.err
 
 
 def test_evaluate_asks_the_same_sample_every_time_and_questions_without_references(

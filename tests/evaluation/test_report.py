@@ -66,6 +66,8 @@ def test_markdown_shows_percent_to_three_digits_and_thresholds(figures: Figures)
     shown = f"| exact match (ORQA) | {100 * metric.value:.3f} | {100 * metric.low:.1f} – {100 * metric.high:.1f} | 40 |"
     assert shown in text
     assert "![recall](recall.png)" in text
+    assert "| milliseconds, share of a batch | mean | p50 | p90 | p95 | p99 |" in text
+    assert "`realm evaluate --batch 1`" in text
     right = sum(j.official for j in judgements() if (j.confidence or 0) >= 0.5)
     assert f"| 0.5 | 50 | {100 * right / 20:.1f} |" in text
     for table in text.split("\n\n"):

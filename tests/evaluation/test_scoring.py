@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from predicted import block, prediction, write_predictions
 
+from realm.corpus.expressions import ExpressionMatcher
 from realm.errors import SourceError
+from realm.evaluation.judging import is_right
 from realm.evaluation.scoring import judge_file, same_questions
+from realm.records import Question
 
 
 def write_questions(path: Path, **answers: list[str]) -> Path:
@@ -41,6 +44,35 @@ def test_predictions_are_judged_by_the_references_they_bring(tmp_path: Path) -> 
         "middle": (False, False, 0.0, True),
     }
     assert judged.remarks() == ["1 questions have no reference and are left out"]
+
+
+def test_no_answer_is_wrong_by_every_metric_where_there_is_one_whatever_the_reference_normalises_to(
+    tmp_path: Path,
+) -> None:
+    path = write_predictions(
+        tmp_path / "p.jsonl",
+        prediction("article", None, ["A"]),
+        prediction("sign", "", ["%"]),
+        prediction("expression", None, ["x?"], answer_type="regex"),
+        prediction("given", "the", ["A"]),
+    )
+    found = {j.id: (j.official, j.squad_exact, j.f1, j.regex_anywhere) for j in judge_file(path).judgements}
+    wrong = (False, False, 0.0, False)
+    assert found == {"article": wrong, "sign": wrong, "expression": wrong, "given": (True, True, 1.0, False)}
+    questions = [Question("q", "Who?", ("A",)), Question("q", "Who?", ("x?",), "regex")]
+    assert not any(is_right(said, asked, ExpressionMatcher()) for said in (None, "") for asked in questions)
+    assert is_right(None, Question("q", "Who?", ("",)), ExpressionMatcher())
+
+
+def test_questions_that_were_not_answered_at_all_are_wrong_also_where_no_answer_is_right(tmp_path: Path) -> None:
+    questions = write_questions(tmp_path / "q.jsonl", a=[""], b=["A"], c=[""], d=[""])
+    refused = prediction("c", None, [""], problem="too long")
+    path = write_predictions(tmp_path / "p.jsonl", prediction("d", None, [""]), refused)
+    judged = judge_file(path, questions)
+    found = {j.id: (j.official, j.squad_exact, j.f1) for j in judged.judgements}
+    wrong = (False, False, 0.0)
+    assert found == {"a": wrong, "b": wrong, "c": wrong, "d": (True, True, 1.0)}
+    assert (judged.missing, judged.problems) == (2, 1)
 
 
 def test_ranks_come_from_notes_and_else_from_texts(tmp_path: Path) -> None:

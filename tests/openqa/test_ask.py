@@ -19,7 +19,7 @@ from tiny_model import write_jsonl, write_tiny_model
 
 from realm.errors import KnowledgeBaseError, ModelError, QuestionError
 from realm.openqa import span_choice
-from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, Searching
+from realm.openqa.ask import MAX_QUESTION_PIECES, STANDING_WEIGHT, OpenQA, Searching
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import PUBLISHED, write_manifest
@@ -85,13 +85,14 @@ def test_evidence_is_in_the_order_of_its_fused_scores(qa: OpenQA, weight: float)
         assert fused == [e.lexical_score if weight else e.score for e in evidence]
 
 
-def spans_written_out(qa: OpenQA, question: str, top: int) -> list[tuple[float, str]]:
+def spans_written_out(qa: OpenQA, question: str, top: int, searching: Searching) -> list[tuple[float, str]]:
     """Score and text of every span of the blocks read, one block at a time, without padding."""
     model, reader = qa.model, qa.model.networks.reader
     question_ids = model.tokenizer.ids_of(question)
-    hits = qa.knowledge_base.search(model.embed([model.inputs.question(question_ids, 130)]), top)
+    hits = qa.find([question], top, searching)[0].found
+    relevances = STANDING_WEIGHT * hits.fused if searching.hybrid else hits.dense
     found = []
-    for row, relevance in zip(hits.rows[0].tolist(), hits.scores[0].tolist(), strict=True):
+    for row, relevance in zip(hits.rows.tolist(), relevances.tolist(), strict=True):
         block = qa.knowledge_base.take_blocks([row])[0].block
         offsets = model.tokenizer.encode_batch([block.text])[0].offsets
         body = block.token_ids[: 320 - 3 - len(question_ids)]
@@ -111,15 +112,16 @@ def spans_written_out(qa: OpenQA, question: str, top: int) -> list[tuple[float, 
     return found
 
 
+@pytest.mark.parametrize("searching", [Searching(hybrid=False), Searching(hybrid=True, weight=0.4)])
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_the_answer_is_what_the_likeliest_spans_say_most(qa: OpenQA, question: str) -> None:
-    spans = sorted(spans_written_out(qa, question, 3), key=lambda span: -span[0])
+def test_the_answer_is_what_the_likeliest_spans_say_most(qa: OpenQA, question: str, searching: Searching) -> None:
+    spans = sorted(spans_written_out(qa, question, 3, searching), key=lambda span: -span[0])
     best = spans[0][0]
     whole = sum(math.exp(score - best) for score, _ in spans)
     beliefs: dict[str, float] = defaultdict(float)
     for score, text in spans[:LIKELY_SPANS]:
         beliefs[text.casefold()] += math.exp(score - best) / whole
-    answer = qa.ask(question, top=3, searching=Searching(hybrid=False))
+    answer = qa.ask(question, top=3, searching=searching)
     assert answer.text is not None
     assert beliefs[answer.text.casefold()] == pytest.approx(max(beliefs.values()), rel=1e-3)
     assert answer.confidence == pytest.approx(max(beliefs.values()), rel=1e-3)
@@ -174,7 +176,7 @@ def test_a_block_in_several_readings_of_a_question_is_read_once(qa: OpenQA, monk
 
 
 def test_blocks_without_a_word_piece_have_no_answer(tmp_path: Path, tiny: ModelFolder) -> None:
-    source = write_jsonl(tmp_path / "empty.jsonl", [Document("empty", "Wolf", "\u200b\u200b")])
+    source = write_jsonl(tmp_path / "empty.jsonl", [Document("empty", "Wolf", "\u0301\u0301")])
     index_sources(tmp_path / "kb", [source], tiny)
     answer = OpenQA.load(tmp_path / "kb").ask("who wrote it?")
     assert (answer.text, answer.confidence) == (None, 0.0)
@@ -218,8 +220,25 @@ def test_a_model_that_has_moved_is_named(tmp_path: Path, shared_kb: Path, tiny: 
     manifest = KnowledgeBase.open(kb).manifest
     moved = dataclasses.replace(manifest.model, name=str(tmp_path / "moved"))
     write_manifest(kb, dataclasses.replace(manifest, model=moved), PUBLISHED)
-    with pytest.raises(ModelError, match=r"No model at .*moved"):
+    with pytest.raises(
+        ModelError, match=r"made with the model .*moved, which is not there, nor at .*kb-model.*--model"
+    ):
         OpenQA.load(kb)
+
+
+def test_a_model_that_was_moved_with_its_knowledge_base_is_found_beside_it(
+    tmp_path: Path, shared_kb: Path, tiny: ModelFolder
+) -> None:
+    kb = shutil.copytree(shared_kb, tmp_path / "kb")
+    manifest = KnowledgeBase.open(kb).manifest
+    moved = dataclasses.replace(manifest.model, name=str(tmp_path / "elsewhere"))
+    write_manifest(kb, dataclasses.replace(manifest, model=moved), PUBLISHED)
+    write_tiny_model(tmp_path / "kb-model", seed=9)
+    with pytest.raises(ModelError, match="which is not there, nor at"):
+        OpenQA.load(kb)
+    shutil.rmtree(tmp_path / "kb-model")
+    shutil.copytree(tiny.folder, tmp_path / "kb-model")
+    assert OpenQA.load(kb).model.folder == tmp_path / "kb-model"
 
 
 @given(st.text("ab é́-. ", max_size=20), st.data())

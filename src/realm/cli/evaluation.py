@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from realm.cli.options import HybridOption, JsonOption, KbOption, ModelOption, WeightOption, WhereOption
-from realm.cli.output import print_json, progress_bar, stderr, stdout
+from realm.cli.output import print_json, print_table, progress_bar, stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +51,7 @@ def evaluate(
     sample: Annotated[
         int | None, typer.Option(min=1, help="Ask only so many, drawn at random, always the same.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Questions asked together.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Questions asked together; 1 measures how long one takes.")] = 16,
     regex: RegexOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -63,15 +63,18 @@ def evaluate(
     from realm.evaluation.predicting import claim_folder
     from realm.evaluation.scoring import judge_file
     from realm.openqa.ask import OpenQA, Searching
+    from realm.openqa.calibration import CALIBRATION_FILE
 
     asked = _read(questions, sample, regex)
     qa, searching = OpenQA.load(kb, model), Searching(where, hybrid, weight)
+    calibration = qa.model.folder / CALIBRATION_FILE
     settings = {
         "questions": questions.name,
         "questions_sha256": sha256_of_file(questions),
         "asked": len(asked),
         "regex": regex,
         **identity(qa),
+        "calibration_sha256": sha256_of_file(calibration) if calibration.exists() else None,
         "top": top,
         "retrieve": max(top, retrieve),
         "min_confidence": min_confidence,
@@ -119,7 +122,7 @@ def score(
 
 def evaluate_beir(
     collection: Annotated[Path, typer.Argument(help="Folder with corpus.jsonl, queries.jsonl and qrels.")],
-    kb: Annotated[Path, typer.Option("--kb", help="Knowledge base of the collection; made unless it is there.")],
+    kb: KbOption,
     split: Annotated[str, typer.Option(help="Which judgements to take.")] = "test",
     model: Annotated[str | None, typer.Option(help="Model folder; default: realm-mini.")] = None,
     hybrid: HybridOption = None,
@@ -127,7 +130,7 @@ def evaluate_beir(
     batch: Annotated[int, typer.Option(min=1, help="Queries searched together.")] = 32,
     json: JsonOption = False,
 ) -> None:
-    """Index a retrieval collection in BEIR's layout, search all its queries, and score the rankings."""
+    """Index a collection in BEIR's layout, unless that is done already, search all queries and score the rankings."""
     from realm.cli.knowledge import index_with_progress, print_index_report
     from realm.evaluation.beir import DEPTH, read_collection, score_rankings, write_documents
     from realm.extras import require
@@ -151,7 +154,7 @@ def evaluate_beir(
         print_json({name: asdict(estimate) for name, estimate in figures.items()})
         return
     rows = [(name, f"{e.value:.4f}", f"{e.low:.3f} – {e.high:.3f}", f"{e.n:,}") for name, e in figures.items()]
-    _print_table(("measure", "value", "95 % interval", "queries"), rows)
+    print_table(("measure", "value", "95 % interval", "queries"), rows)
 
 
 def _read(path: Path, sample: int | None, regex: bool) -> list[ReferenceQuestion]:
@@ -240,15 +243,7 @@ def _print_figures(figures: Figures, remarks: Sequence[str], comparison: Mapping
 
     for remark in remarks:
         stderr.print(remark)
-    _print_table(("metric", "%", "95 % interval", "n"), metric_lines(figures))
+    print_table(("metric", "%", "95 % interval", "n"), metric_lines(figures))
     if comparison is not None:
         head = ("second minus first", "points", "95 % interval", "better / worse", "p", "test")
-        _print_table(head, comparison_lines(comparison))
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """In columns as wide as they must be, whatever the width of the terminal; figures to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        first, *others = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        stdout.print("  ".join([first.strip().ljust(widths[0]), *others]))
+        print_table(head, comparison_lines(comparison))

@@ -19,8 +19,8 @@ from realm.evaluation.calibration import BINS, expected_calibration_error
 from realm.evaluation.calibration_cases import Case
 from realm.openqa.calibration import Confidence
 
-HIDDEN_WEIGHT = 0.3
-"""How much a question with its answer hidden counts beside one without: about one of four cannot be answered."""
+HIDDEN_WEIGHT = 0.2
+"""How much a question with its answer hidden counts beside one without: about one of six cannot be answered."""
 KEPT = 0.88
 """The threshold is as high as it may be for this part of the right answers to be given; other questions lose more."""
 _RIDGE = 1.0

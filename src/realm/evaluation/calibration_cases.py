@@ -120,8 +120,10 @@ def _kept(path: Path, searches: Collection[str]) -> list[CasesOfQuestion]:
     return kept
 
 
-def _case(log_odds: float, reader_score: float, overlap: float, standing: float, *facts: bool) -> Case:
-    return Case(Signs(log_odds, reader_score, overlap, standing), *facts)
+def _case(*values: float) -> Case:
+    signs = len(Signs._fields)
+    is_right, is_hidden, is_test = map(bool, values[signs:])
+    return Case(Signs(*values[:signs]), is_right, is_hidden, is_test)
 
 
 def _cases(
@@ -141,7 +143,7 @@ def _cases(
     answers = qa.read([asked for *_, asked in wanted], top, 0.0)
     for (place, name, is_hidden, _), answer in zip(wanted, answers, strict=True):
         if answer.signs:
-            is_right = judging.is_right(answer.text or "", group[place].question, matcher)
+            is_right = judging.is_right(answer.text, group[place].question, matcher)
             made[place][name].append(Case(Signs(**answer.signs), is_right, is_hidden, is_test(group[place])))
     return made
 

@@ -32,7 +32,8 @@ class Figures:
         calibration_error: Of the confidences of given answers; None without confidences.
         reliability: The bins it is made of.
         risk_coverage: Of given answers; None without confidences.
-        seconds: `mean` and percentiles of each stage and of the total.
+        seconds: `mean` and percentiles of each stage and of the total. A question has an equal share of the time of the
+            batch it was asked in, so that these are times of waiting only for batches of one.
     """
 
     n: int

@@ -15,8 +15,14 @@ from realm.evaluation.predictions import Prediction, RankedBlock
 from realm.records import Question
 
 
-def is_right(text: str, question: Question, matcher: ExpressionMatcher) -> bool:
-    """Whether an answer is right as ORQA scores it: exact match, or for expressions a match at the start."""
+def is_right(text: str | None, question: Question, matcher: ExpressionMatcher) -> bool:
+    """Whether an answer is right as ORQA scores it: exact match, or for expressions a match at the start.
+
+    No answer is right only where the question has none, whatever its answers become by normalisation.
+    """
+    text = text or ""
+    if not text and any(question.answers):
+        return False
     if question.answer_type == "regex":
         return matcher.at_start(text, question.answers)
     return exact_match(text, question.answers)
@@ -42,7 +48,7 @@ class Judgement:
         gold_rank: Rank of the best of these, or None.
         depth: How many blocks were retrieved.
         read: How many of them were read.
-        seconds: Time of each stage.
+        seconds: Time of each stage; see `Prediction`.
     """
 
     id: str
@@ -66,22 +72,14 @@ class Judgement:
 def judge(prediction: Prediction, matcher: ExpressionMatcher) -> Judgement:
     """Judge a prediction by its references, of which there must be at least one.
 
-    "No answer" is right where the only reference is the empty one. Whether a block holds an answer is taken from the
-    prediction, where it says so, and else looked for in the block's text.
+    "No answer" is right where the only reference is the empty one and the question was asked. Whether a block holds an
+    answer is taken from the prediction, where it says so, and else looked for in the block's text.
     """
-    said = prediction.prediction or ""
-    is_string = prediction.answer_type == "string"
-    if is_string:
-        comparison = compare(said, prediction.answers)
-        official, squad_exact, f1 = comparison
-        anywhere = False
-    else:
-        official, squad_exact, f1 = matcher.at_start(said, prediction.answers), False, 0.0
-        anywhere = matcher.anywhere(said, prediction.answers)
+    official, squad_exact, f1, anywhere = _comparison(prediction, matcher)
     known, answer_rank = _answer_rank(prediction, matcher)
     return Judgement(
         id=prediction.id,
-        is_string=is_string,
+        is_string=prediction.answer_type == "string",
         official=official,
         squad_exact=squad_exact,
         f1=f1,
@@ -104,6 +102,16 @@ def holds_answer(text: str, asked: Question | Prediction, matcher: ExpressionMat
     if asked.answer_type == "regex":
         return matcher.anywhere(text, asked.answers)
     return contains_answer(text, asked.answers)
+
+
+def _comparison(prediction: Prediction, matcher: ExpressionMatcher) -> tuple[bool, bool, float, bool]:
+    """`official`, `squad_exact`, `f1` and `regex_anywhere` of the judgement."""
+    said, answers = prediction.prediction or "", prediction.answers
+    if not said and (any(answers) or prediction.problem):
+        return False, False, 0.0, False
+    if prediction.answer_type == "string":
+        return *compare(said, answers), False
+    return matcher.at_start(said, answers), False, 0.0, matcher.anywhere(said, answers)
 
 
 def _answer_rank(prediction: Prediction, matcher: ExpressionMatcher) -> tuple[int, int | None]:

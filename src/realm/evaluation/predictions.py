@@ -65,7 +65,7 @@ class Prediction:
         confidence: How sure, 0 to 1; None where the system does not say.
         evidence: Retrieved blocks, best first.
         read: How many of them were read for the answer.
-        seconds: Time of each stage.
+        seconds: Time of each stage: an equal share of what the batch took that the question was asked in.
         problem: Why the question could not be asked, or empty.
     """
 

@@ -29,6 +29,10 @@ NAMES = {
     "reader_oracle": "answer stands in a block that was read",
     "official_exact_match_where_read": "exact match (ORQA) where it does",
 }
+_ABOUT_TIME = (
+    "Every question counts an equal share of the time that its batch took. "
+    "How long one question takes is measured with `realm evaluate --batch 1`."
+)
 _SHOWN_THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -39,7 +43,7 @@ def report_as_json(
     remarks: Sequence[str] = (),
     comparison: Mapping[str, PairedTest] | None = None,
 ) -> dict[str, Any]:
-    """The documented shape of report.json; all shares are between 0 and 1, all times seconds."""
+    """The documented shape of report.json; all shares are between 0 and 1, all times seconds (see `Figures`)."""
     curve = figures.risk_coverage
     return {
         "format": REPORT_FORMAT,
@@ -121,8 +125,8 @@ def report_as_markdown(
         stages = [
             (stage, *(f"{1000 * value:,.0f}" for value in taken.values())) for stage, taken in figures.seconds.items()
         ]
-        columns = ("milliseconds a question", *next(iter(figures.seconds.values())))
-        parts += ["## Time", _table(columns, stages)]
+        columns = ("milliseconds, share of a batch", *next(iter(figures.seconds.values())))
+        parts += ["## Time", _ABOUT_TIME, _table(columns, stages)]
     parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in plots]
     if settings:
         parts += ["## Settings", _table(("setting", "value"), [(k, str(v)) for k, v in settings.items()])]

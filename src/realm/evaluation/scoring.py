@@ -80,6 +80,7 @@ def judge_file(
             judged.unreferenced += 1
         if progress is not None and number % 1000 == 0:
             progress(number)
+    judged.problems -= judged.missing  # counted on their own
     judged.given_up = tuple(sorted(matcher.given_up))
     if not judged.judgements:
         raise SourceError(
@@ -136,7 +137,8 @@ def _with_references(path: Path, asked: dict[str, Question] | None, judged: Judg
     judged.missing = len(asked) - len(answered)
     for question in asked.values():
         if question.id not in answered:
-            yield Prediction(question.id, question.text, question.answers, question.answer_type, None)
+            kind = question.answer_type
+            yield Prediction(question.id, question.text, question.answers, kind, None, problem="there is no prediction")
 
 
 def _of_answers(answers: dict[str, str], asked: dict[str, Question], judged: Judged) -> Iterator[Prediction]:

@@ -8,17 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realm.corpus.block_store import StoredBlock
-from realm.errors import KnowledgeBaseError, QuestionError
+from realm.errors import QuestionError
 from realm.openqa.calibration import Signs, log_odds
+from realm.openqa.evidence import evidence_for
 from realm.openqa.knowledge_base import KnowledgeBase
+from realm.openqa.manifest import require_model
+from realm.openqa.model_choice import model_for
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.search import BlockSearch, Found, fusion_weight
 from realm.openqa.span_choice import Choice, Reading, Span, choose_spans
 from realm.records import Answer, Evidence
 
 MAX_QUESTION_PIECES = 128
+STANDING_WEIGHT = np.float32(6.0)
+"""What a fused score of 1 adds to the reader's scores; see docs/results.md for how it was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,13 @@ class Asked:
     note: str
     seconds: Mapping[str, float]
 
+    @property
+    def relevance(self) -> NDArray[np.float32]:
+        """What each block adds to the reader's scores of its spans: the inner product, as it was trained; where words
+        have a share in the search, a multiple of the fused score, which knows more.
+        """
+        return STANDING_WEIGHT * self.found.fused if self.is_fused else self.found.dense
+
 
 class OpenQA:
     """Answers questions from a knowledge base.
@@ -64,21 +77,18 @@ class OpenQA:
     Args:
         knowledge_base: An open version of it; later versions are not seen until it is loaded again.
         model: The model it was made with.
-        hides_folders: Whether conditions see of a source path its last name alone: for askers elsewhere.
+        hides_folders: Whether conditions, and who reads the evidence, see of a source path its last name alone: for
+            askers elsewhere.
 
     Raises:
         KnowledgeBaseError: The knowledge base was made with another model.
     """
 
     def __init__(self, knowledge_base: KnowledgeBase, model: ModelFolder, *, hides_folders: bool = False) -> None:
-        made_with = knowledge_base.manifest.model
-        if made_with.digest != model.reference.digest:
-            raise KnowledgeBaseError(
-                f"{knowledge_base.folder} was made with the model {made_with.name} ({made_with.digest[:12]}...); "
-                f"{model.name} is now {model.reference.digest[:12]}.... Make it again with: realm index"
-            )
+        require_model(knowledge_base.folder, knowledge_base.manifest, model.reference, "Leave --model out")
         self.knowledge_base = knowledge_base
         self.search = BlockSearch(knowledge_base, hides_folders=hides_folders)
+        self._hides_folders = hides_folders
         self.model = model
 
     @classmethod
@@ -94,7 +104,7 @@ class OpenQA:
             ModelError: Its model is not where it was.
         """
         knowledge_base = KnowledgeBase.open(folder)
-        return cls(knowledge_base, ModelFolder.open(model or knowledge_base.manifest.model.name))
+        return cls(knowledge_base, model_for(knowledge_base, model))
 
     def ask(
         self, question: str, *, top: int = 5, min_confidence: float | None = None, searching: Searching | None = None
@@ -176,27 +186,27 @@ class OpenQA:
         """The blocks found for a question as evidence, before any is read."""
         return self._evidence(self.blocks_of(asked), asked.found, None)
 
-    def read(self, asked: Sequence[Asked], top: int, min_confidence: float | None = None) -> list[Answer]:
-        """The second half of answering: the best `top` blocks of each question are read, all together."""
+    def read(
+        self, asked: Sequence[Asked], top: int, min_confidence: float | Sequence[float | None] | None = None
+    ) -> list[Answer]:
+        """The second half of answering: the best `top` blocks of each are read, with one threshold or one for each."""
         begin = time.perf_counter()
         blocks = [self.blocks_of(one) for one in asked]
         readings = [
-            Reading(one.ids, found[:top], one.found.dense[:top]) for one, found in zip(asked, blocks, strict=True)
+            Reading(one.ids, found[:top], one.relevance[:top]) for one, found in zip(asked, blocks, strict=True)
         ]
         choices = choose_spans(self.model, readings)
         seconds = (time.perf_counter() - begin) / max(1, len(asked))
-        return [
-            self._answer(one, found, top, choice, min_confidence, seconds)
-            for one, found, choice in zip(asked, blocks, choices, strict=True)
-        ]
+        least = min_confidence if isinstance(min_confidence, Sequence) else [min_confidence] * len(asked)
+        return [self._answer(*each, top, seconds) for each in zip(asked, blocks, choices, least, strict=True)]
 
     def _answer(
         self,
         asked: Asked,
         blocks: Sequence[StoredBlock],
-        top: int,
         choice: Choice,
         min_confidence: float | None,
+        top: int,
         seconds: float,
     ) -> Answer:
         signs = _signs(asked, choice)
@@ -218,28 +228,7 @@ class OpenQA:
         )
 
     def _evidence(self, blocks: Sequence[StoredBlock], found: Found, span: Span | None) -> tuple[Evidence, ...]:
-        if not blocks:
-            return ()
-        versions = self.knowledge_base.document_versions([stored.block.document_id for stored in blocks])
-        shifted = np.exp(found.dense - found.dense.max())
-        shares = shifted / shifted.sum()
-        return tuple(
-            Evidence(
-                title=stored.block.title,
-                document_id=stored.block.document_id,
-                document_version=versions.get(stored.block.document_id, 0),
-                block_id=stored.block.id,
-                text=stored.block.text,
-                block_start=stored.block.start,
-                score=float(found.dense[place]),
-                probability=float(shares[place]),
-                start=stored.block.start + span.start if span is not None and span.place == place else None,
-                end=stored.block.start + span.end if span is not None and span.place == place else None,
-                lexical_score=float(found.lexical[place]),
-                fused_score=float(found.fused[place]),
-            )
-            for place, stored in enumerate(blocks)
-        )
+        return evidence_for(self.knowledge_base, blocks, found, span, hides_folders=self._hides_folders)
 
 
 def _signs(asked: Asked, choice: Choice) -> Signs | None:

@@ -38,7 +38,7 @@ class Found:
 
     Attributes:
         rows: Row numbers in block store and vector files.
-        dense: Inner product of question and block: what the reader adds to its own scores.
+        dense: Inner product of question and block.
         lexical: BM25 of question and block; 0.0 where the block is not among the best by words, or these were not
             asked for.
         fused: What the order is by: the inner product where words have no weight, BM25 where they have all of it.
@@ -73,9 +73,13 @@ class BlockSearch:
     Args:
         base: The version.
         hides_folders: Whether conditions see of a source path its last name alone.
+
+    Raises:
+        CorruptFileError: A file of vectors is damaged.
     """
 
     def __init__(self, base: KnowledgeBase, *, hides_folders: bool = False) -> None:
+        base.check_vectors()
         self._base = base
         self._hides_folders = hides_folders
         self._last: tuple[str, NDArray[np.bool_]] | None = None
@@ -104,11 +108,11 @@ class BlockSearch:
             KnowledgeBaseError: Words are asked for, and there is no full-text index.
         """
         _require_share(weight)
+        if not self._base.live_blocks:
+            return _nothing(questions, "The knowledge base has no passages; add some with: realm index")
         allowed = None if where is None else self._allowed(where)
         if allowed is not None and not allowed.any():
-            nothing = np.empty(0, np.float32)
-            empty = Found(np.empty(0, np.int64), nothing, nothing, nothing)
-            return Retrieval((empty,) * len(questions), f"No document has passages and fits the condition: {where}")
+            return _nothing(questions, f"No document has passages and fits the condition: {where}")
         if weight == 0.0:
             hits = self._base.index.search(vectors, k, allowed)
             pairs = zip(hits.rows, hits.scores, strict=True)
@@ -153,6 +157,11 @@ class BlockSearch:
         lexical = np.zeros_like(dense)
         lexical[np.searchsorted(union, words.rows)] = words.scores
         return Found(union, dense, lexical, dense)
+
+
+def _nothing(questions: Sequence[str], note: str) -> Retrieval:
+    scores = np.empty(0, np.float32)
+    return Retrieval((Found(np.empty(0, np.int64), scores, scores, scores),) * len(questions), note)
 
 
 def fusion_weight(manifest: Manifest, *, hybrid: bool | None = None, weight: float | None = None) -> float:

@@ -29,7 +29,7 @@ class Reading(NamedTuple):
     Attributes:
         question_ids: Word pieces of the question.
         blocks: The blocks.
-        relevance: Inner product of question and each block.
+        relevance: What each block adds to the scores of its spans.
     """
 
     question_ids: list[int]
