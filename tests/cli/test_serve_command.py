@@ -21,7 +21,8 @@ def test_an_address_that_others_can_reach_needs_a_key(realm: Run, kb: Path, monk
 
 def test_what_cannot_be_served_is_told_in_one_line(realm: Run, kb: Path, tmp_path: Path) -> None:
     assert_one_line(realm("serve", "--kb", tmp_path / "none"), "No knowledge base", "realm index")
-    assert_one_line(realm("serve", "--kb", kb, "--allow-origin", "*"), "--allow-origin", "https://")
+    for origin in ("*", "http://[", "https://"):
+        assert_one_line(realm("serve", "--kb", kb, "--allow-origin", origin), "--allow-origin", "https://")
     assert_one_line(realm("serve", "--kb", kb, "--host", "no.such.host.invalid", "--port", "0"), "--api-key-file")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -43,5 +44,6 @@ def test_tools_that_cannot_be_offered_are_told_in_one_line(
     for where in ([], ["--http"]):
         assert_one_line(realm("mcp", *where, "--kb", tmp_path / "none"), "No knowledge base", "realm index")
     assert_one_line(realm("mcp", "--http", "--kb", kb, "--host", "0.0.0.0"), "0.0.0.0", "--api-key-file")
+    assert_one_line(realm("mcp", "--http", "--kb", kb, "--allow-origin", "https://"), "--allow-origin", "https://")
     monkeypatch.setitem(sys.modules, "mcp", None)
     assert_one_line(realm("mcp", "--kb", kb), "mcp", "pip install 'realm-lm[serve]'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import shlex
 import shutil
@@ -10,8 +11,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from fastapi.responses import Response
 from readme_blocks import READ, RUN, CodeBlock, Workshop, read_blocks, read_steps
+
+from realm.serving.edge import Edge
+from realm.serving.guard import Guard
+from realm.serving.metrics import Metrics
+from realm.serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "serving.md"
@@ -65,6 +73,28 @@ def test_a_block_prints_what_the_page_says(
         assert address.startswith("http://127.0.0.1:")
         block = dataclasses.replace(block, text=tuple(line.replace(ADDRESS, address) for line in block.text))
     workshop.run_block(block)
+
+
+def test_what_a_proxy_sends_is_served_as_the_page_says() -> None:
+    [block] = [block for block in BLOCKS if any("proxy_pass" in line for line in block.text)]
+    command, *lines = (line.strip().rstrip(";").split() for line in block.text)
+    config = {line[0]: line[1:] for line in lines if len(line) > 1}
+    origin = command[command.index("--allow-origin") + 1]
+    [name] = config["server_name"]
+    assert (origin, config["proxy_pass"], config["proxy_set_header"]) == (
+        f"https://{name}",
+        [ADDRESS],
+        ["Host", "$host"],
+    )
+    guard = Guard(Response(), Settings(allow_origins=(origin,)), is_writable=False, open_paths=())
+    app = Edge(guard, Metrics(), is_draining=lambda: False)
+
+    async def status(host: str) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=ADDRESS) as client:
+            return (await client.post("/v1/ask", headers={"host": host, "origin": origin})).status_code
+
+    hosts = (name, ADDRESS.removeprefix("http://"), "other.example")  # kept, rewritten, and another
+    assert [asyncio.run(status(host)) for host in hosts] == [200, 200, 403]
 
 
 def test_every_block_is_for_running_or_for_reading_and_says_why_it_is_not_run() -> None:

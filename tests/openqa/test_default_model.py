@@ -111,10 +111,19 @@ def test_a_failure_on_the_way_leaves_nothing_and_the_next_call_makes_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(default_model, step, full if step == "save_file" else SimpleNamespace(copyfile=full))
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ModelError, match="No space left"):
             default_model_folder()
     assert list(cache.iterdir()) == []
     assert (default_model_folder() / "model.safetensors").is_file()
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("REALM_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ModelError, match=r"file/cache, .*cannot be written; set REALM_CACHE to a folder that can"):
+        default_model_folder()
 
 
 def test_two_processes_that_make_it_at_once_do_no_harm(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,11 @@ def test_an_id_that_is_a_path_or_a_condition_is_only_an_id(untouched: FastAPI, p
     assert_problem(send(untouched, "DELETE", path), "not_found")
 
 
+@pytest.mark.parametrize("path", ["/v1/documents?start=0&foo=1", "/v1/documents/story/1?foo=1&version=1"])
+def test_a_parameter_that_there_is_not_is_refused(untouched: FastAPI, path: str) -> None:
+    assert_problem(send(untouched, "GET", path), "invalid", "foo")
+
+
 @pytest.mark.parametrize("query", ["start=-1", "limit=0", "limit=1001", "start=x", "start=99999999999999999999"])
 def test_a_page_that_cannot_be_is_refused(untouched: FastAPI, query: str) -> None:
     assert_problem(send(untouched, "GET", f"/v1/documents?{query}"), "invalid", query.partition("=")[0])
@@ -110,8 +115,12 @@ def test_a_page_that_cannot_be_is_refused(untouched: FastAPI, query: str) -> Non
         [{"id": "x", "text": " "}], [{"id": "x" * 1025, "text": "x"}], [{"id": 1, "text": "x"}],
         [{"id": "x", "text": "y", "path": "/etc/passwd"}], [{"id": "x", "text": "y", "metadata": {"a": 1}}],
         [{"id": "x", "text": "y"}] * 2, [{"id": f"{n}", "text": "y"} for n in range(1001)],
+        [{"id": ".", "text": "y"}], [{"id": "..", "text": "y"}], [{"id": "x\0", "text": "y"}],
+        [{"id": " x", "text": "y"}], [{"id": "x\n", "text": "y"}], [{"id": "x", "text": "\t\n"}],
+        [{"id": "x", "text": "\u200b"}], [{"id": "\u200b", "text": "y"}], [{"id": "x", "text": "y\0"}],
+        [{"id": "x", "text": "y", "title": "\0"}], [{"id": "x", "text": "y", "metadata": {"a\0": "b"}}],
     ],
-    ids=range(12),
+    ids=range(23),
 )  # fmt: skip
 def test_documents_that_are_none_are_refused_and_nothing_is_written(
     untouched: FastAPI, documents: list[dict[str, Any]]
@@ -149,6 +158,12 @@ def test_the_state_is_told(app: FastAPI, writable: Service) -> None:
     assert send(app, "GET", "/healthz").headers["connection"] == "close"
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_the_state_may_be_asked_for_without_its_words(untouched: FastAPI, path: str) -> None:
+    eventually(lambda: send(untouched, "GET", "/readyz").status_code == 200)
+    assert send(untouched, "HEAD", path).status_code == 200
+
+
 def test_a_server_is_not_ready_before_its_first_answer(kb: Path) -> None:
     assert_problem(send(app_of(Service(kb)), "GET", "/readyz"), "not_ready")
 
@@ -176,4 +191,6 @@ def test_openapi_says_which_problems_there_are_and_their_one_shape(shared: Servi
             assert "default" in problems
             for answer in problems.values():
                 assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
-            assert operation.get("security", schema["security"]) == ([] if path == "/healthz" else [{"key": []}])
+            is_open = path in ("/healthz", "/readyz")
+            assert operation.get("security", schema["security"]) == ([] if is_open else [{"key": []}])
+            assert ("401" in operation["responses"]) is not is_open

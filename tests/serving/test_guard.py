@@ -65,7 +65,9 @@ def test_a_page_of_another_origin_is_refused_unless_allowed(app: FastAPI, shared
     other = {"origin": "https://page.example"}
     assert_problem(send(app, "POST", "/v1/ask", json=ASK, headers=other), "origin_not_allowed")
     assert_problem(send(app, "OPTIONS", "/v1/ask", headers=other), "origin_not_allowed")
-    assert_problem(send(app, "POST", "/v1/ask", json=ASK, headers={"origin": "null"}), "origin_not_allowed")
+    for malformed in ("null", "http://[", "https://[::1", "https://", "\xfc"):
+        headers = {"origin": malformed.encode("latin-1")}
+        assert_problem(send(app, "POST", "/v1/ask", json=ASK, headers=headers), "origin_not_allowed")
     own = {"origin": "http://127.0.0.1:8000"}
     assert send(app, "POST", "/v1/ask", json=ASK, headers=own).status_code == 200
     open_app = app_of(shared, allow_origins=("https://page.example",))
@@ -81,28 +83,40 @@ def test_a_page_of_another_origin_is_refused_unless_allowed(app: FastAPI, shared
     "headers",
     [
         {}, {"authorization": "Bearer"}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {KEY}"},
-        {"authorization": KEY}, {"x-api-key": KEY[:-1]}, {"x-api-key": f"{KEY}0"}, {"x-api-key": "ü"},
+        {"authorization": KEY}, {"authorization": f"Bearer {KEY[:-1]}"}, {"authorization": f"Bearer {KEY}0"},
+        {"authorization": "Bearer ü"}, {"x-api-key": KEY},
     ],
 )  # fmt: skip
 def test_without_the_key_only_health_and_public_files_are_open(shared: Service, headers: dict[str, str]) -> None:
     app = app_of(shared, host="0.0.0.0", api_key=KEY)
     encoded = {name: value.encode("utf-8") for name, value in headers.items()}
-    for method, path in (("POST", "/v1/ask"), ("GET", "/v1/documents/story/1"), ("GET", "/metrics"), ("GET", "/readyz"),
+    for method, path in (("POST", "/v1/ask"), ("GET", "/v1/documents/story/1"), ("GET", "/metrics"),
                          ("GET", "/v1/info"), ("GET", "/nope"), ("GET", "http://127.0.0.1//healthz"),
                          ("GET", "/healthz/"),
                          ("GET", "/docs/../v1/info")):  # fmt: skip
         response = send(app, method, path, headers=encoded)
         assert_problem(response, "unauthorized")
         assert response.headers["www-authenticate"] == "Bearer"
-    for path in ("/healthz", "/docs", "/openapi.json"):
+    for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
         assert send(app, "GET", path, headers=encoded).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY}"},
-                                     {"x-api-key": KEY}])  # fmt: skip
-def test_with_the_key_everything_is_open_under_any_host(shared: Service, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("said", [f"Bearer {KEY}", f"bearer  {KEY}"])
+def test_with_the_key_everything_is_open_under_any_host(shared: Service, said: str) -> None:
     app = app_of(shared, host="0.0.0.0", api_key=KEY)
-    assert send(app, "POST", "/v1/ask", json=ASK, headers={**headers, "host": "answers.example"}).status_code == 200
+    headers = {"authorization": said, "host": "answers.example"}
+    assert send(app, "POST", "/v1/ask", json=ASK, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["answers.example", "answers.example:443", "127.0.0.1:8000"])
+def test_behind_a_proxy_the_page_may_ask_whether_its_host_is_kept_or_not(shared: Service, host: str) -> None:
+    origin = "https://answers.example"
+    headers = {"host": host, "origin": origin}
+    app = app_of(shared, allow_origins=(origin,))
+    assert send(app, "GET", "/", headers={"host": host}).status_code == 200
+    assert send(app, "POST", "/v1/ask", json=ASK, headers=headers).status_code == 200
+    other = {**headers, "host": "other.example"}
+    assert_problem(send(app, "POST", "/v1/ask", json=ASK, headers=other), "host_not_allowed", "--allow-origin")
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "PATCH"])
@@ -192,8 +206,11 @@ def test_errors_are_counted_by_code(shared: Service, app: FastAPI) -> None:
         ({"api_key": "short"}, "at least 16"),
         ({"api_key": "ü" * 20}, "ASCII"),
         ({"api_key": "x" * 20 + "\n" + "y"}, "one line"),
-        ({"allow_origins": ("*",)}, "--allow-origin"),
-        ({"allow_origins": ("https://a.example/",)}, "--allow-origin"),
+        *(
+            ({"allow_origins": (origin,)}, "--allow-origin")
+            for origin in ("*", "a.example", "https://a.example/", "https://", "http://[", "https://[::1", "https://:1",
+                           "https://a.example:x", "https://me@a.example")
+        ),
     ],
 )  # fmt: skip
 def test_settings_that_are_not_safe_are_refused(settings: dict[str, Any], part: str) -> None:

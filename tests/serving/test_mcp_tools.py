@@ -168,6 +168,7 @@ def test_a_place_can_be_read_after_the_document_has_changed(writable: Service) -
         ("ask", {"question": "who?", "top": 1000}, "top"),
         ("ask", {"question": "who?", "min_confidence": 2}, "min_confidence"),
         ("search", {"question": "who?", "filter": "no such"}, "condition"),
+        ("search", {"question": "who?", "filter": ""}, "eave it out"),
         ("get_document", {"document_id": "../../etc/passwd"}, "There is no document"),
         ("get_document", {"document_id": "story/1", "version": 99}, "Version 99"),
         ("get_document", {"document_id": "story/1", "start": -1}, "start"),

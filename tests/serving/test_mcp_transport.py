@@ -183,8 +183,12 @@ def test_nothing_that_is_posted_makes_the_tools_fail(made_once: Path) -> None:
 
 @pytest.mark.slow
 def test_realm_mcp_over_http_prints_its_address_and_stops_in_order(made_once: Path, tmp_path: Path) -> None:
-    with realm_server(tmp_path / "log", "mcp", "--http", "--kb", made_once) as (url, process):
+    page = "https://page.example"
+    options = ("--http", "--kb", made_once, "--allow-origin", page, "--max-queue", 8)
+    with realm_server(tmp_path / "log", "mcp", *options) as (url, process):
         assert url.endswith(MCP_PATH)
         assert_cited(over_http(url.removesuffix(MCP_PATH), use_all))
+        for origin, status in ((page, 200), ("https://other.example", 403)):
+            assert httpx.post(url, json=LIST, headers={**TAKES, "origin": origin}).status_code == status
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0

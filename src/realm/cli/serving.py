@@ -21,6 +21,11 @@ HostOption = Annotated[str, typer.Option(help="Address to listen at; others can 
 KeyOption = Annotated[
     Path | None, typer.Option(help="File with the key that everybody must send; or set REALM_API_KEY.")
 ]
+QueueOption = Annotated[int, typer.Option(min=1, help="Most questions that wait; beyond it they are refused.")]
+OriginOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Another web page's origin that may ask, or a proxy's, such as https://example.org."),
+]
 _HTTP = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 
 
@@ -31,11 +36,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
     writable: Annotated[bool, typer.Option("--writable", help="Let documents be added and removed.")] = False,
     api_key_file: KeyOption = None,
-    max_queue: Annotated[int, typer.Option(min=1, help="Most questions that wait; beyond it they are refused.")] = 256,
+    max_queue: QueueOption = 256,
     timeout_seconds: Annotated[float, typer.Option(min=0.1, help="Most time for an answer.")] = 30.0,
-    allow_origin: Annotated[
-        list[str] | None, typer.Option(help="Another web page's origin that may ask, such as https://example.org.")
-    ] = None,
+    allow_origin: OriginOption = None,
 ) -> None:
     """Answer over HTTP: an API described at /docs. Moves to newer versions of the knowledge base by itself.
 
@@ -64,7 +67,9 @@ def mcp(
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8001,
     api_key_file: KeyOption = None,
+    max_queue: QueueOption = 256,
     timeout_seconds: Annotated[float, typer.Option(min=0.1, help="Most time for an answer.")] = 30.0,
+    allow_origin: OriginOption = None,
 ) -> None:
     """Offer the tools ask, search and get_document to a language model (Model Context Protocol).
 
@@ -80,10 +85,11 @@ def mcp(
     from realm.serving.service import Service
     from realm.serving.settings import Settings, read_api_key
 
-    limits = Limits(timeout_seconds=timeout_seconds)
+    limits = Limits(max_queue=max_queue, timeout_seconds=timeout_seconds)
     if not http:
         run_stdio(Service(kb, limits=limits, model=model))
         return
-    settings = Settings(host, port, read_api_key(api_key_file, os.environ.get("REALM_API_KEY")))
+    key = read_api_key(api_key_file, os.environ.get("REALM_API_KEY"))
+    settings = Settings(host, port, key, tuple(allow_origin or ()))
     service = Service(kb, limits=limits, model=model)
     run_server(service, settings, announce=lambda url: print(f"{url}{MCP_PATH}", flush=True), make_app=create_mcp_app)

@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 from transformers.utils import cached_file
@@ -80,7 +81,7 @@ def default_model_folder() -> Path:
 
     Raises:
         MissingExtraError: The trunk is not on this machine.
-        ModelError: The trunk is not the published one.
+        ModelError: The trunk is not the published one; or the cache cannot be written.
     """
     package = resources.files("realm.mini")
     config = json.loads(package.joinpath("config.json").read_text(encoding="utf-8"))
@@ -89,9 +90,16 @@ def default_model_folder() -> Path:
     calibration = file.read_bytes() if file.is_file() else b""
     digest = hashlib.sha256(config["weights_sha256"].encode() + calibration).hexdigest()
     folder = cache_folder() / f"{DEFAULT_MODEL}-{digest[:12]}"
-    if not (folder / "model.safetensors").is_file():
+    if not os.path.isfile(folder / "model.safetensors"):  # False also where nobody may look
         trained = load(package.joinpath("weights.safetensors").read_bytes())
-        _assemble(folder, RealmConfig.from_dict(config), trained, trunk_folder(), calibration)
+        trunk = trunk_folder()
+        try:
+            _assemble(folder, RealmConfig.from_dict(config), trained, trunk, calibration)
+        except (OSError, SafetensorError) as exc:
+            raise ModelError(
+                f"{folder.parent}, where {DEFAULT_MODEL} is put together, cannot be written; set REALM_CACHE to a "
+                f"folder that can ({exc})."
+            ) from exc
     return folder
 
 

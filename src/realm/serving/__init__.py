@@ -10,7 +10,7 @@
 The service knows no HTTP. What it needs is in the extra `serve`. May not know the command line.
 
 Reading order: limits, failures, logs, metrics, batching, bounded, questions, documents, library, writing, service (no
-HTTP); settings, shapes, problems, edge, guard, bodies, access, question_api, events, document_api, state_api, assets,
-app (HTTP); protocol, runner (the server); mcp_shapes, mcp_tools, mcp_transport (MCP). The web page's files are in
-`page`.
+HTTP); settings, texts, shapes, problems, edge, guard, bodies, access, question_api, events, document_api, state_api,
+assets, app (HTTP); protocol, runner (the server); mcp_shapes, mcp_tools, mcp_transport (MCP). The web page's files are
+in `page`.
 """

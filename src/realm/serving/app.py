@@ -27,7 +27,8 @@ A response with another status than 2xx has a body of the shape `Problem`.
 """
 _API_VERSION = "1"
 OPENAPI = "/openapi.json"
-HEALTH = "/healthz"
+OPEN = frozenset({"/healthz", "/readyz"})
+"""What load balancers ask for, who have no key."""
 
 
 def create_app(service: Service, settings: Settings) -> FastAPI:
@@ -57,7 +58,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
         app.include_router(api.router)
     files = assets.load_assets()
     assets.add_to(app, files)
-    add_layers(app, service, settings, open_paths={HEALTH, OPENAPI, *files})
+    add_layers(app, service, settings, open_paths={*OPEN, OPENAPI, *files})
     if settings.api_key is not None:
         _document_key(app)
     return app
@@ -86,4 +87,5 @@ def _document_key(app: FastAPI) -> None:
     schema: dict[str, Any] = app.openapi()  # kept by the app, which gives the same object again
     schema.setdefault("components", {})["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     schema["security"] = [{"key": []}]
-    schema["paths"][HEALTH]["get"]["security"] = []
+    for path in OPEN:
+        schema["paths"][path]["get"]["security"] = []

@@ -108,8 +108,8 @@ class MicroBatcher(Generic[K, P, R]):
             deadline: When nobody wants the result any more, in the time of `time.monotonic`.
 
         Returns:
-            Its result. A future that is cancelled before its turn takes no time; one whose turn comes after its
-            deadline fails with TimedOutError.
+            Its result. A future that is cancelled before its turn takes no time and no room; one whose turn comes
+            after its deadline fails with TimedOutError.
 
         Raises:
             OverloadedError: The queue is full.
@@ -120,9 +120,11 @@ class MicroBatcher(Generic[K, P, R]):
             self._require_open()
             if self._waiting and self._waiting + size > self._max_queue:
                 raise OverloadedError(self._waiting, self._retry_after_seconds())
-            self._queue.append(_Waiting(key, payload, size, deadline, future))
+            one = _Waiting(key, payload, size, deadline, future)
+            self._queue.append(one)
             self._waiting += size
             self._changed.notify()
+        future.add_done_callback(lambda _: self._forget(one))
         return future
 
     def call(self, function: Callable[[], T]) -> Future[T]:
@@ -133,6 +135,14 @@ class MicroBatcher(Generic[K, P, R]):
             self._calls.append((function, future))
             self._changed.notify()
         return future
+
+    def _forget(self, one: _Waiting[K, P, R]) -> None:
+        """What was cancelled in the queue makes room at once."""
+        if one.future.cancelled():
+            with self._changed:
+                if one in self._queue:
+                    self._queue.remove(one)
+                    self._waiting -= one.size
 
     def _require_open(self) -> None:
         if self._closing:

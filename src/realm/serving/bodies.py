@@ -51,7 +51,7 @@ class Bodies:
             await problem(state, "too_slow", message, _CLOSE)(scope, receive, send)
             return
         except _Left:
-            state["problem"] = "client_left"
+            await problem(state, "client_left", "The client has left.")(scope, receive, send)  # for the log alone
             return
         if body is None:
             message = f"The body is longer than {most:,} bytes. Send less at a time."

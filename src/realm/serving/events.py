@@ -66,6 +66,8 @@ async def events_of(
             raise
         yield error
         return
+    finally:
+        future.cancel()  # where the client has left, or the time is over
     for answer in answered.answers:
         yield _event("answer", {"version": answered.version, **answer_shape(answer)})
 

@@ -4,6 +4,7 @@ RealmError
 └── ServingError
     ├── OverloadedError    so many are waiting that this one is refused
     ├── TimedOutError      no answer in time
+    ├── LeftError          nobody waits for the answer any more
     ├── StoppingError      the server is being stopped
     ├── NotFoundError      there is no such document
     ├── ReadOnlyError      the server may not change documents
@@ -47,6 +48,12 @@ class TimedOutError(ServingError):
 
     code = "timeout"
     retry_after_seconds = 1
+
+
+class LeftError(ServingError):
+    """Raised when whoever asked has gone: for the log alone."""
+
+    code = "client_left"
 
 
 class StoppingError(ServingError):

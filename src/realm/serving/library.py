@@ -21,6 +21,7 @@ import numpy as np
 from realm.openqa.ask import OpenQA
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import PUBLISHED
+from realm.openqa.model_choice import model_for
 from realm.openqa.model_folder import ModelFolder
 from realm.serving.limits import Limits
 from realm.serving.logs import say
@@ -177,7 +178,7 @@ class Library:
 
     def _model_of(self, base: KnowledgeBase) -> ModelFolder:
         """The model of a version: the one that is in memory already, unless its files have changed."""
-        found = ModelFolder.open(self._model_name or base.manifest.model.name)
+        found = model_for(base, self._model_name)
         stamp = _stamp(*(path for path in sorted(found.folder.iterdir()) if path.is_file()))
         if self._model is None or self._model[0] != stamp or self._model[1].name != found.name:
             self._model = (stamp, found)

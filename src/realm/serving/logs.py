@@ -48,7 +48,8 @@ def log_to_stderr() -> None:
     """Send what the server and its libraries say to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    for name, level in ((_LOGGER.name, logging.INFO), ("uvicorn", logging.WARNING), ("mcp", logging.WARNING)):
+    # What uvicorn warns of is what clients send, which has its own line here.
+    for name, level in ((_LOGGER.name, logging.INFO), ("uvicorn", logging.ERROR), ("mcp", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

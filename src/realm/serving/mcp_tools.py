@@ -31,7 +31,7 @@ from realm.serving.mcp_shapes import (
     search_result,
 )
 from realm.serving.service import Service
-from realm.serving.shapes import IdText, QuestionText
+from realm.serving.texts import FilterText, IdText, QuestionText
 
 _INSTRUCTIONS = """Answers questions from one collection of documents, and from nothing else.
 
@@ -45,9 +45,8 @@ _READS_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idemp
 Question = Annotated[QuestionText, Field(description="A whole question in plain words, such as: Who wrote Emma?")]
 Top = Annotated[int, Field(ge=1, le=limits.MAX_TOP_READ, description="How many passages to look at.")]
 Filter = Annotated[
-    str | None,
+    FilterText | None,
     Field(
-        max_length=limits.MAX_FILTER_CHARACTERS,
         description="Only documents for which this holds: a condition on id, title, source, version or a key of the "
         "metadata, such as: title = 'Emma' AND year >= 1800.",
     ),

@@ -15,7 +15,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.routing import Route
 
 from realm.serving import problems, state_api
-from realm.serving.app import HEALTH, add_layers
+from realm.serving.app import OPEN, add_layers
 from realm.serving.logs import log_to_stderr, say
 from realm.serving.mcp_tools import tool_server
 from realm.serving.service import Service
@@ -57,5 +57,5 @@ def create_mcp_app(service: Service, settings: Settings) -> FastAPI:
     problems.add_to(app)
     app.include_router(state_api.router)
     app.router.routes.append(Route(MCP_PATH, StreamableHTTPASGIApp(tools.session_manager), methods=["POST"]))
-    add_layers(app, service, settings, open_paths={HEALTH})
+    add_layers(app, service, settings, open_paths=OPEN)
     return app

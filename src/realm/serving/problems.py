@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from realm.errors import BusyError, QuestionError, UsageError
 from realm.serving.failures import ServingError
@@ -31,6 +32,7 @@ STATUSES = {
     "invalid": 422,
     "bad_question": 422,
     "overloaded": 429,
+    "client_left": 499,
     "internal": 500,
     "stopping": 503,
     "unavailable": 503,
@@ -54,6 +56,7 @@ _MEANINGS = {
 }
 _CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
 _SHOWN = 3
+_SHOWN_CHARACTERS = 100
 _BUSY_SECONDS = 5
 
 
@@ -122,13 +125,16 @@ def add_to(app: FastAPI) -> None:
         assert isinstance(exc, RequestValidationError)
         errors = exc.errors()
         is_json = not any(error["type"] == "json_invalid" for error in errors)
-        said = "; ".join(f"{_place(error['loc'])}: {error['msg']}" for error in errors[:_SHOWN])
+        said = "; ".join(map(_said, errors[:_SHOWN]))
         return problem(request.scope["state"], "invalid" if is_json else "malformed", f"{said}. See /docs.")
 
     async def refused(request: Request, exc: Exception) -> JSONResponse:
         assert isinstance(exc, HTTPException)
-        code = _CODES.get(exc.status_code, "malformed")
-        return problem(request.scope["state"], code, f"{exc.detail}. See /docs.", dict(exc.headers or {}))
+        code, said, headers = _CODES.get(exc.status_code, "malformed"), exc.detail, dict(exc.headers or {})
+        if code == "method_not_allowed":
+            headers["Allow"] = ", ".join(_methods(request))
+            said = f"{request.method} is not for {request.url.path[:_SHOWN_CHARACTERS]}; it takes {headers['Allow']}"
+        return problem(request.scope["state"], code, f"{said}. See /docs.", headers)
 
     app.add_exception_handler(ServingError, expected)
     app.add_exception_handler(UsageError, expected)
@@ -136,6 +142,23 @@ def add_to(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, refused)
 
 
+def _methods(request: Request) -> list[str]:
+    """What can be done at the address of a request."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
+def _said(error: dict[str, Any]) -> str:
+    """What is wrong with a body or a parameter, and where."""
+    if error["type"] == "json_invalid":
+        return f"The body is no JSON at character {error['loc'][-1]}, counted from 0: {error['ctx']['error']}"
+    return f"{_place(error['loc'])}: {error['msg']}"
+
+
 def _place(location: tuple[int | str, ...]) -> str:
     """Where in the request, without the word that is the same for all."""
-    return ".".join(str(part) for part in location if part != "body")[:100] or "body"
+    return ".".join(str(part) for part in location if part != "body")[:_SHOWN_CHARACTERS] or "body"

@@ -14,12 +14,15 @@ from uuid import uuid4
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from realm.serving.limits import Limits
+from realm.serving.logs import say
+from realm.serving.metrics import Metrics
 
 
 class BoundedProtocol(H11Protocol):
-    """A connection with time limits; `bounded_protocol` sets them."""
+    """A connection with time limits; `bounded_protocol` sets them, and who counts what is refused."""
 
-    limits = Limits()
+    limits: Limits
+    metrics: Metrics
 
     _head_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
@@ -100,14 +103,18 @@ class BoundedProtocol(H11Protocol):
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
         """Answer without the app, and close. In the middle of a response, only close."""
         if not self.transport.is_closing() and (self._is_idle() or not self.cycle.response_started):
-            problem = {"error": {"code": code, "message": message}, "request_id": uuid4().hex}
-            body = json.dumps(problem).encode()
+            request_id = uuid4().hex
+            body = json.dumps({"error": {"code": code, "message": message}, "request_id": request_id}).encode()
+            retry_after = "retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else ""
             head = (
                 f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(body)}\r\nx-request-id: {problem['request_id']}\r\n"
+                f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n{retry_after}"
                 "x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode("ascii") + body)
+            self.metrics.response(status.value)
+            self.metrics.error(code)
+            say("refused", request_id=request_id, status=status.value, problem=code)
         self.transport.close()
         self._watch_sending()
 
@@ -118,6 +125,6 @@ class BoundedProtocol(H11Protocol):
         self._head_timer = self._send_timer = None
 
 
-def bounded_protocol(limits: Limits) -> type[BoundedProtocol]:
-    """The protocol with these limits."""
-    return type("LimitedProtocol", (BoundedProtocol,), {"limits": limits})
+def bounded_protocol(limits: Limits, metrics: Metrics) -> type[BoundedProtocol]:
+    """The protocol with these limits; what it refuses is counted in `metrics`."""
+    return type("LimitedProtocol", (BoundedProtocol,), {"limits": limits, "metrics": metrics})

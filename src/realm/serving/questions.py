@@ -38,15 +38,17 @@ class Wish:
 
     kind: Literal["ask", "search"]
     top: int
-    min_confidence: float | None
     searching: Searching
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asking:
-    """The questions of a request, and who is to be told the evidence before it is read."""
+    """The questions of a request, below which confidence they have no answer, and who is to be told the evidence before
+    it is read.
+    """
 
     questions: tuple[str, ...]
+    min_confidence: float | None = None
     on_evidence: OnEvidence | None = None
 
 
@@ -64,7 +66,8 @@ def put_questions(qa: OpenQA, wish: Wish, askings: Sequence[Asking]) -> tuple[li
     for asking, part in zip(askings, _parts(found, sizes), strict=True):
         if asking.on_evidence is not None:
             asking.on_evidence(version, [qa.evidence_of(one) for one in part])
-    answers = qa.read(found, wish.top, wish.min_confidence)
+    least = [asking.min_confidence for asking in askings for _ in asking.questions]
+    answers = qa.read(found, wish.top, least)
     for answer in answers:
         seconds.update(answer.seconds)
     return [Answered(version, part) for part in _parts(answers, sizes)], seconds

@@ -2,7 +2,7 @@
 
 SIGTERM ─► /readyz says no, connections close after their response ─► a moment later: no new connections
         ─► what was accepted is answered ─► the service finishes its queue ─► exit 0
-a second signal: now
+a second signal, a second later or more: now
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ MakeApp = Callable[[Service, Settings], FastAPI]
 
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 30
+_ONE_SIGNAL_SECONDS = 1.0
+"""Within this time it is the same one: `timeout` sends it to the process and to its group."""
 
 
 def run_server(
@@ -67,7 +69,7 @@ def server_of(
     app = make_app(service, settings)
     config = uvicorn.Config(
         app,
-        http=bounded_protocol(service.limits),
+        http=bounded_protocol(service.limits, service.metrics),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -115,7 +117,7 @@ class Server(uvicorn.Server):
         self._drain = drain
         self._drain_seconds = drain_seconds
         self._tell_started = started
-        self._stop_at: float | None = None
+        self._told_at: float | None = None
 
     async def startup(self, *arguments: Any, **options: Any) -> None:
         """Listen, and say so."""
@@ -124,14 +126,15 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; at a second signal, stop."""
-        if self._stop_at is not None:
-            self.should_exit = self.force_exit = True
-        else:
-            self._stop_at = time.monotonic() + self._drain_seconds
+        now = time.monotonic()
+        if self._told_at is None:
+            self._told_at = now
             self._drain()
+        elif now - self._told_at >= _ONE_SIGNAL_SECONDS:
+            self.should_exit = self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop taking connections."""
-        if self._stop_at is not None and time.monotonic() >= self._stop_at:
+        if self._told_at is not None and time.monotonic() >= self._told_at + self._drain_seconds:
             self.should_exit = True
         return await super().on_tick(counter)

@@ -126,14 +126,14 @@ class Service:
 
         The future raises what `OpenQA.ask_many` does, TimedOutError, and UnavailableError.
         """
-        wish = Wish("ask", top, min_confidence, searching or Searching())
-        return self._submit(wish, Asking(tuple(questions), on_evidence))
+        wish = Wish("ask", top, searching or Searching())
+        return self._submit(wish, Asking(tuple(questions), min_confidence, on_evidence))
 
     def search(
         self, questions: Sequence[str], *, top: int = 5, searching: Searching | None = None
     ) -> Future[Retrieved]:
         """The best `top` blocks of each question, without reading them. Raises as `ask`."""
-        return self._submit(Wish("search", top, None, searching or Searching()), Asking(tuple(questions)))
+        return self._submit(Wish("search", top, searching or Searching()), Asking(tuple(questions)))
 
     def document(self, document_id: str, version: int | None = None) -> Future[FoundDocument]:
         """A document, as it is or as a version of the knowledge base had it; the future may raise NotFoundError."""

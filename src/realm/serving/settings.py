@@ -49,8 +49,7 @@ class Settings:
                 "with: openssl rand -hex 32"
             )
         for origin in self.allow_origins:
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            if not _is_origin(origin):
                 raise UsageError(f"--allow-origin takes an origin such as https://example.org; found {origin!r}.")
 
     @property
@@ -62,6 +61,17 @@ class Settings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def _is_origin(text: str) -> bool:
+    """Whether it is a scheme, a host and perhaps a port, and nothing else."""
+    try:
+        parts = urlsplit(text)
+        rest = parts.netloc.removesuffix("" if parts.port is None else f":{parts.port}")
+    except ValueError:
+        return False
+    is_host = bool(parts.hostname) and rest.strip("[]") == parts.hostname
+    return is_host and parts.scheme in ("http", "https") and text == f"{parts.scheme}://{parts.netloc}"
 
 
 def read_api_key(file: Path | None, environment: str | None) -> str | None:

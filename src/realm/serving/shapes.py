@@ -6,24 +6,16 @@ Knows the nouns of realm and no server. Texts of documents are data here; whoeve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import BaseModel, ConfigDict, Field
 
 from realm.corpus.document_columns import shown_source
 from realm.openqa.ask import Searching
 from realm.records import Answer, Document, Evidence
 from realm.serving import limits
 from realm.serving.documents import DocumentPage, FoundDocument
-
-QuestionText = Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_QUESTION_CHARACTERS)]
-QuestionList = Annotated[list[QuestionText], Field(min_length=1, max_length=limits.MAX_QUESTIONS)]
-# The tags keep messages to the one of the two that was meant.
-OneOrSeveral = Annotated[
-    Annotated[QuestionText, Tag("text")] | Annotated[QuestionList, Tag("list")],
-    Discriminator(lambda value: "list" if isinstance(value, list) else "text"),
-]
-IdText = Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_ID_CHARACTERS, pattern=r"\S")]
+from realm.serving.texts import DocumentText, FieldText, FilterText, NewIdText, OneOrSeveral
 
 
 class Request(BaseModel):
@@ -36,9 +28,8 @@ class HowToSearch(Request):
     """What asking and searching have in common."""
 
     question: OneOrSeveral = Field(description="A question, or several.", examples=["Who wrote Middlemarch?"])
-    filter: str | None = Field(
+    filter: FilterText | None = Field(
         None,
-        max_length=limits.MAX_FILTER_CHARACTERS,
         description="Only documents for which this holds, such as: source = 'x' AND year >= 1990.",
     )
     hybrid: bool | None = Field(None, description="By words and vectors, or by vectors alone.")
@@ -90,6 +81,8 @@ class EvidenceShape(BaseModel):
     end: int | None
     lexical_score: float = Field(description="BM25 of question and passage.")
     fused_score: float = Field(description="What the order of the passages is by.")
+    source: str = Field(description="Where the document came from; see `/v1/documents`.")
+    metadata: dict[str, str] = Field(description="Of the document.")
 
 
 class AnswerShape(BaseModel):
@@ -138,11 +131,15 @@ class SearchResponse(BaseModel):
 class NewDocument(Request):
     """A document to be added, or to take the place of the one with its id."""
 
-    id: IdText
-    title: str = Field("", max_length=limits.MAX_ID_CHARACTERS)
-    text: str = Field(min_length=1, pattern=r"\S")
-    source: str = Field("", max_length=limits.MAX_ID_CHARACTERS, description="Where it came from, for people.")
-    metadata: dict[str, str] = Field({}, max_length=100, description="Further fields; filters may name them.")
+    id: NewIdText
+    title: FieldText = Field("", max_length=limits.MAX_ID_CHARACTERS)
+    text: DocumentText
+    source: FieldText = Field("", max_length=limits.MAX_ID_CHARACTERS, description="Where it came from, for people.")
+    metadata: dict[FieldText, FieldText] = Field(
+        {},
+        max_length=100,
+        description="Further fields; filters may name them: `year`, or `metadata.title` beside the document's own.",
+    )
 
     def document(self) -> Document:
         """The document."""

@@ -74,15 +74,17 @@ async def info(service: ServiceOfApp) -> InfoResponse:
     )
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Health, responses=documented())
 async def healthz() -> Health:
     """Whether the server is there. Needs no key."""
     return Health()
 
 
-@router.get("/readyz", response_model=Readiness, responses=documented(401, 503))
+@router.head("/readyz", response_model=Readiness, include_in_schema=False)
+@router.get("/readyz", response_model=Readiness, responses=documented(503))
 async def readyz(request: Request, service: ServiceOfApp) -> Readiness | Response:
-    """Whether to send questions here: after the first real answer, and until the server is told to stop."""
+    """Whether to send questions here: from the first real answer until the server is told to stop. Needs no key."""
     if request.app.state.draining.is_set():
         return problem(request.scope["state"], "stopping", "The server is being stopped.", {"Retry-After": "1"})
     if not service.library.is_ready:
@@ -90,11 +92,8 @@ async def readyz(request: Request, service: ServiceOfApp) -> Readiness | Respons
     return Readiness(version=service.library.current.knowledge_base.manifest.version)
 
 
-@router.get(
-    "/metrics",
-    response_class=Response,
-    responses={**documented(401), 200: _TEXT},
-)
+@router.head("/metrics", include_in_schema=False)
+@router.get("/metrics", response_class=Response, responses={**documented(401), 200: _TEXT})
 async def metrics(service: ServiceOfApp) -> Response:
     """What the server measures of itself, for Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)

@@ -32,7 +32,7 @@ class Written:
     Attributes:
         version: Version of the knowledge base that has it.
         added: Documents that were not there.
-        updated: Documents whose text or title was another.
+        updated: Documents that were there with another text, title or metadata.
         unchanged: Documents that were there as they are.
         removed: Documents taken out.
         blocks: Blocks embedded.

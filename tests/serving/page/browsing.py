@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Playwright, Request
+from playwright.sync_api import Browser, Page, Playwright, Request, Route
 
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -83,6 +83,12 @@ def ask(page: Page, question: str) -> None:
 def settled(page: Page) -> None:
     """Wait until a question has been answered, or not."""
     page.wait_for_selector("#result[aria-busy=false] article")
+
+
+def problem(route: Route, status: int, code: str, message: str, **headers: str) -> None:
+    """Answer a request with a problem, in the server's shape."""
+    body = {"error": {"code": code, "message": message}, "request_id": "abc"}
+    route.fulfill(status=status, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def fits(page: Page) -> bool:

@@ -209,3 +209,22 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     expect(page.locator("#question")).to_be_focused()
     page.keyboard.press("/")
     expect(page.locator("#question")).to_have_value("/")  # which had been selected, as for a new question
+
+
+def test_the_shortcut_of_one_key_can_be_switched_off_and_stays_off(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator("#question")).to_be_focused()
+    page.click("summary")
+    page.get_by_label("goes to the question").uncheck()
+    expect(page.locator(".field kbd")).to_be_hidden()
+    for _ in range(2):
+        page.locator("summary").focus()
+        page.keyboard.press("/")
+        expect(page.locator("summary")).to_be_focused()
+        page.reload()
+        expect(page.locator("#question")).to_be_focused()
+    page.click("summary")
+    page.get_by_label("goes to the question").check()
+    page.keyboard.press("Tab")
+    page.keyboard.press("/")
+    expect(page.locator("#question")).to_be_focused()

@@ -25,7 +25,7 @@ from realm.serving.service import Service
 HARM = (
     '<script>window.harmed = 1</script><img src=x onerror="window.harmed = 2"> &lt;b&gt; &amp; </p></main>'
     "<h1>ghost</h1>\n"
-    "\u202eright to left\u202c \u2067isolated\u2069 \x00 'quotes\" {{braces}} ${dollar}\n" + "gold" * 2000 + "\n"
+    "\u202eright to left\u202c \u2067isolated\u2069 \x01 'quotes\" {{braces}} ${dollar}\n" + "gold" * 2000 + "\n"
     '<style>body { display: none }</style><a href="javascript:window.harmed = 3">the ghost found gold</a>'
 )
 EMOJI = "😀 The 🏰 castle of the 👑 king.\nThe wolf 🐺 found gold 🥇 in Rome. 😀 The end.\n"
@@ -149,9 +149,18 @@ def test_the_list_goes_through_all_documents_a_page_at_a_time(page: Page, site: 
     assert page.get_by_role("button", name="Add").count() == 0
 
 
+def test_a_document_of_a_long_list_is_opened_by_its_id(page: Page) -> None:
+    page.goto("/#/documents")
+    field = page.get_by_label("Id of a document")
+    field.fill("emoji")
+    field.press("Enter")
+    expect(page.locator("#document-title")).to_have_text("Emoji 😀")
+
+
 def test_a_document_that_is_not_there_is_said_and_a_version_that_is_not_kept_offers_the_present_one(page: Page) -> None:
     page.goto(place(id="nobody"))
     expect(page.get_by_role("alert")).to_contain_text("no document 'nobody'")
+    expect(page.locator("#document-title")).to_be_focused()
     page.goto(place(id="emoji", version=77, start=0, end=1))
     expect(page.get_by_role("alert")).to_contain_text("77")
     page.locator("#notice button").click()
@@ -212,8 +221,10 @@ def test_the_list_follows_what_others_change(browser: Browser, writable_site: st
     with opened(browser, writable_site) as page:
         page.goto("/#/documents")
         expect(page.locator(".documents li")).to_have_count(8)
+        page.focus("#add")
         remove_documents(kb, ["story/1"])
         while httpx.get(f"{writable_site}/v1/info").json()["version"] == 1:
             time.sleep(0.05)
         page.evaluate("window.dispatchEvent(new Event('focus'))")
         expect(page.locator(".documents li")).to_have_count(7)
+        expect(page.locator("#add")).to_be_focused()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 from asking import KEY
-from browsing import ask, opened, settled
+from browsing import ask, opened, problem, settled
 from playwright.sync_api import Browser, Page, Route, expect
 from running import serving
 from waiting import QUICK
@@ -16,12 +16,6 @@ from waiting import QUICK
 from realm.serving.service import Service
 
 QUESTION = "who found the gold in rome?"
-
-
-def problem(route: Route, status: int, code: str, message: str, **headers: str) -> None:
-    """Answer a request with a problem, in the server's shape."""
-    body = {"error": {"code": code, "message": message}, "request_id": "abc"}
-    route.fulfill(status=status, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def give_events(events: str, route: Route) -> None:
@@ -59,6 +53,8 @@ def test_escape_ends_the_waiting(page: Page) -> None:
     expect(page.locator("#notice p")).to_contain_text("Trying again")
     page.keyboard.press("Escape")
     expect(page.locator("#notice p")).to_have_text("Stopped.")
+    page.wait_for_timeout(300)
+    expect(page.locator("#notice p")).to_be_visible()
     page.unroute("**/v1/ask")
     ask(page, QUESTION)
     expect(page.locator(".answer")).to_be_visible()

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import DESKTOP, PHONE, ask, fits, keep_picture, opened, settled, violations
-from playwright.sync_api import Browser, Page, expect
+from browsing import DESKTOP, PHONE, ask, fits, keep_picture, opened, problem, settled, violations
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 QUESTION = "who found the gold in rome?"
 SCREENS = {
@@ -74,9 +74,76 @@ def show_error(page: Page) -> None:
     page.wait_for_selector("#notice[data-kind=problem]")
 
 
+def show_missing(page: Page) -> None:
+    """A document that is not there."""
+    page.goto("/#/document?id=nobody")
+    page.wait_for_selector("#notice[data-kind=problem]")
+
+
+def show_empty_list(page: Page) -> None:
+    """A page of the list with nothing on it."""
+    page.goto("/#/documents?start=5000")
+    expect(page.locator("#documents")).to_contain_text("There are none here.")
+
+
+def show_long_list(page: Page) -> None:
+    """A list of more documents than anybody looks through."""
+    page.route("**/v1/documents?*", lambda route: route.fulfill(json={**route.fetch().json(), "total": 300_000}))
+    show_list(page)
+    expect(page.get_by_label("Id of a document")).to_be_visible()
+
+
+def show_searching(page: Page) -> None:
+    """A question that is being answered."""
+    page.route("**/v1/ask", lambda route: None)
+    page.goto("/#/ask?q=who")
+    page.wait_for_selector(".waiting")
+
+
+def show_busy(page: Page) -> None:
+    """A question that waits until the server has room."""
+    page.route("**/v1/ask", lambda route: problem(route, 429, "overloaded", "Too many.", Retry_After="600"))
+    page.goto("/#/ask?q=who")
+    expect(page.locator("#notice")).to_contain_text("Trying again")
+
+
+def show_key(page: Page) -> None:
+    """The form for the key."""
+    page.route("**/v1/ask", lambda route: problem(route, 401, "unauthorized", "An API key is needed."))
+    page.goto("/#/ask?q=who")
+    expect(page.get_by_role("dialog")).to_contain_text("asks for a key")
+
+
+def send_removal(page: Page, answer: Callable[[Route], None]) -> Locator:
+    """Confirm that a document is to go, and have the request answered like this; gives the dialog."""
+    page.route("**/v1/documents/**", answer)
+    show_removing(page)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Remove").click()
+    return dialog
+
+
+def show_sending(page: Page) -> None:
+    """A change that was sent and is not done yet."""
+    expect(send_removal(page, lambda route: None)).to_contain_text("Sent.")
+
+
+def show_busy_dialog(page: Page) -> None:
+    """A change that waits until the server has room."""
+    dialog = send_removal(page, lambda route: problem(route, 409, "busy", "Locked.", Retry_After="600"))
+    expect(dialog).to_contain_text("Trying again")
+
+
+def show_failed_dialog(page: Page) -> None:
+    """A change that was refused."""
+    dialog = send_removal(page, lambda route: problem(route, 403, "read_only", "This server only reads."))
+    expect(dialog.get_by_role("alert")).to_be_visible()
+
+
 STATES: tuple[Callable[[Page], None], ...] = (
     show_start, show_answer, show_no_answer, show_unsure, show_document, show_list, show_adding, show_removing,
-    show_error,
+    show_error, show_missing, show_empty_list, show_long_list, show_searching, show_busy, show_key, show_sending,
+    show_busy_dialog, show_failed_dialog,
 )  # fmt: skip
 
 
@@ -149,6 +216,24 @@ def test_on_paper_there_is_the_answer_and_nothing_to_press(page: Page, pictures:
     excerpt = page.locator(".excerpt").first
     assert excerpt.evaluate("text => text.scrollHeight <= text.clientHeight + 1")
     keep_picture(page, pictures, "answer-paper")
+
+
+def test_focus_theme_and_bars_are_seen_in_forced_colours(browser: Browser, site: str, pictures: Path) -> None:
+    with opened(browser, site, forced_colors="active") as page:
+        page.goto("/")
+        expect(page.locator("#question")).to_be_focused()
+        assert page.locator(".field").evaluate("field => getComputedStyle(field).outlineStyle") == "solid"
+        assert "gradient" in page.locator(".half").evaluate("half => getComputedStyle(half).backgroundImage")
+        ask(page, QUESTION)
+        for bar in page.locator(".bar").all():
+            full, empty, edge = bar.evaluate("""bar => [
+              getComputedStyle(bar, "::before").backgroundColor, getComputedStyle(bar).backgroundColor,
+              getComputedStyle(bar).borderTopStyle]""")
+            assert full != empty
+            assert edge == "solid"
+        link = page.locator("nav a[aria-current]")
+        assert link.evaluate("link => getComputedStyle(link).textDecorationLine") == "underline"
+        keep_picture(page, pictures, "answer-forced")
 
 
 def test_screen_readers_are_told_where_they_are(page: Page) -> None:

@@ -63,7 +63,7 @@ async function request(path, options) {
       if (used === key) await askForKey(used !== null);
     } else if (WORTH_WAITING.includes(response.status) && seconds > 0 && waits < MOST_WAITS) {
       waits += 1;
-      await wait(seconds, response.status, options.signal);
+      await wait(seconds, response.status, options);
     } else throw problem;
   }
 }
@@ -86,14 +86,12 @@ async function problemOf(response) {
   return new Problem(response.status >= 500 && value ? `${said} (request ${value.request_id})` : said, response.status);
 }
 
-/** Wait until the server wants to be asked again, and say so. */
-async function wait(seconds, status, signal) {
+/** Wait until the server wants to be asked again. `onWait` is told why and for how long; null when it is over. */
+async function wait(seconds, status, { signal, onWait = notice.countDown }) {
   const why = status === 409 ? "Somebody else is changing the documents." : "The server is busy.";
-  const words = (left) => `${why} Trying again in ${left}\u00a0s.`;
-  notice.show("news", words(seconds));
   try {
     for (let left = seconds; left > 0; left -= 1) {
-      notice.change(words(left));
+      onWait(why, `Trying again in ${left}\u00a0s.`);
       await new Promise((resolve, reject) => {
         const timer = setTimeout(resolve, 1000);
         signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
@@ -101,7 +99,7 @@ async function wait(seconds, status, signal) {
       signal?.throwIfAborted();
     }
   } finally {
-    notice.clear();
+    onWait(null);
   }
 }
 

@@ -30,6 +30,7 @@ export async function show(route, back) {
   } catch (error) {
     if (signal.aborted) return;
     view.replaceChildren(el("h1", { id: "document-title", tabindex: -1 }, "This document cannot be shown"));
+    byId("document-title").focus({ preventScroll: true });
     const latest = () => location.replace(format("document", { id: route.id }));
     if (error.status === 404 && version) notice.show("problem", error.message, "Show it as it is now", latest);
     else notice.show("problem", error.message, "Try again", () => (notice.clear(), show(route, back)));

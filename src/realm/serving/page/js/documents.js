@@ -38,6 +38,16 @@ export function wire() {
   status.onLook((isNew) => isNew && !view.hidden && shown !== null && void show(shown));
 }
 
+/** Kept, so that a list that changes does not take away what was typed. */
+const field = el("input", { id: "by-id", type: "text", required: true, autocomplete: "off", autocapitalize: "none", spellcheck: "false" });
+const opener = el("form", { class: "row", submit: openById },
+  el("label", { for: "by-id" }, "Id of a document"), field, el("button", { class: "plain" }, "Open"));
+
+function openById(event) {
+  event.preventDefault();
+  location.hash = format("document", { id: field.value.trim() });
+}
+
 const heading = () => el("h1", { id: "documents-title", tabindex: -1 }, "Documents");
 
 function draw(page, start) {
@@ -45,12 +55,13 @@ function draw(page, start) {
   const add = status.known()?.is_writable
     ? el("button", { class: "strong", type: "button", id: "add", click: offerAdding }, "Add a document")
     : null;
-  const hadFocus = document.activeElement?.id === "documents-title";
+  const focused = view.contains(document.activeElement) ? document.activeElement.id : "";
   view.replaceChildren(
     el("div", { class: "head" }, heading(), add),
+    ...(page.total > PAGE ? [opener] : []),
     page.documents.length ? el("ul", { class: "documents" }, page.documents.map(entry)) : el("p", {}, "There are none here."),
     pager(page, start));
-  if (hadFocus) byId("documents-title").focus();
+  byId(focused)?.focus();
   notice.say(`${count(page.total, "document")}.`);
 }
 
@@ -83,11 +94,11 @@ function newId(title) {
 
 async function offerAdding() {
   let id = null;
-  const isDone = await dialogs.open("add-dialog", async (signal) => {
+  const isDone = await dialogs.open("add-dialog", async (sending) => {
     const [title, text] = [byId("new-title").value.trim(), byId("new-text").value];
     if (!text.trim()) throw new Error("The text is empty.");
-    id = newId(title);
-    await json("v1/documents", { method: "POST", body: { documents: [{ id, title, text }] }, signal });
+    id ??= newId(title); // the same one however often it is sent
+    await json("v1/documents", { method: "POST", body: { documents: [{ id, title, text }] }, ...sending });
   });
   if (isDone) await moved(`#/document?id=${encodeURIComponent(id)}`, "Added: answers may come from it now.");
 }
@@ -95,8 +106,8 @@ async function offerAdding() {
 /** Ask whether a document is to go, and take it out. */
 export async function offerRemoval(document) {
   byId("remove-name").textContent = document.title || document.id;
-  const isDone = await dialogs.open("remove-dialog", (signal) =>
-    json(`v1/documents/${encodeURIComponent(document.id)}`, { method: "DELETE", signal }));
+  const isDone = await dialogs.open("remove-dialog", (sending) =>
+    json(`v1/documents/${encodeURIComponent(document.id)}`, { method: "DELETE", ...sending }));
   if (isDone) await moved("#/documents", "Removed: no answer comes from it any more.");
 }
 

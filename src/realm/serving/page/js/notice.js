@@ -5,6 +5,7 @@ import { byId, toggle } from "./dom.js";
 const line = byId("notice");
 const [text, button] = [line.querySelector("p"), line.querySelector("button")];
 let act = null;
+let counted = null;
 button.addEventListener("click", () => act?.());
 
 /** Say something to screen readers that everybody else sees anyway. */
@@ -24,9 +25,14 @@ export function show(kind, words, label = null, action = null) {
   else say(words);
 }
 
-/** Change the line that is shown, silently: a count-down need not be heard. */
-export function change(words) {
-  text.textContent = words;
+/** Count down: heard once, then changed silently. Without a reason it is over, unless something else has been said since. */
+export function countDown(why, left) {
+  const words = why && `${why} ${left}`;
+  const isShown = counted !== null && text.textContent === counted;
+  if (words === null) isShown && clear();
+  else if (isShown) text.textContent = words;
+  else show("news", words);
+  counted = words;
 }
 
 export function clear() {
