@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import Run, Said
-from tiny_model import digests, stories, write_jsonl, write_tiny_model
+from tiny_model import digests, stories, write_jsonl
 
 
 def assert_one_line(said: Said, *parts: str) -> None:
@@ -79,17 +78,23 @@ def cut_off(folder: Path) -> Path:
     return folder / "cut.jsonl.gz"
 
 
+def zero_width(folder: Path) -> Path:
+    (folder / "thin.jsonl").write_text('{"text": "\\u200b\\ufeff"}\n', encoding="utf-8")
+    return folder / "thin.jsonl"
+
+
 SOURCES: dict[Callable[[Path], Path], tuple[str, ...]] = {
-    missing: ("missing.jsonl", "no such file"),
+    missing: ("missing.jsonl", "no such file", "Check the path"),
     empty: ("empty.jsonl", "no documents", "expected"),
     blank: ("blank.jsonl", "no documents"),
     no_documents: ("pictures", "no documents", ".txt"),
     other_kind: ("story.docx", "expected one of .jsonl"),
-    not_utf8: ("latin.txt", "not UTF-8", "0xfc", "offset 5"),
+    not_utf8: ("latin.txt", "not UTF-8", "0xfc", "offset 5", "save it as UTF-8", "--skip-bad"),
     not_utf8_line: ("latin.jsonl:2", "not UTF-8"),
-    broken_json: ("broken.jsonl:2", "broken JSON", "column"),
-    no_text: ("titles.jsonl:1", '"text" is missing'),
-    same_id: ("twice.jsonl:2", "[/b]", "unique"),
+    broken_json: ("broken.jsonl:2", "broken JSON", "column", "--skip-bad"),
+    no_text: ("titles.jsonl:1", '"text" is missing', "--skip-bad"),
+    zero_width: ("thin.jsonl:1", "no visible character", "--skip-bad"),
+    same_id: ("twice.jsonl:2", "[/b]", "unique", "--skip-bad"),
     cut_off: ("cut.jsonl.gz",),
 }
 
@@ -118,6 +123,28 @@ def test_skip_bad_keeps_the_rest_and_says_what_it_left_out(
     assert SOURCES[make][0] in said.err
     kept = 2 if make is broken_json else 1
     assert f"version 1, {kept} documents added, 0 updated, 0 unchanged; {kept} blocks embedded" in said.out
+
+
+def test_a_source_that_is_given_twice_is_told_as_such(
+    realm: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_jsonl(tmp_path / "good.jsonl", stories(2))
+    for again in (source, Path("good.jsonl")):
+        said = realm("index", source, again, "--kb", tmp_path / "new", "--model", model)
+        assert_one_line(said, "good.jsonl:1", "its source was given twice", "Give it once")
+    assert_one_line(realm("index", tmp_path, source, "--kb", tmp_path / "new", "--model", model), "given twice")
+
+
+@pytest.mark.parametrize("line", [("index", ""), ("index", "good.jsonl", "--kb", ""), ("ask", "who?", "--kb", "")])
+def test_an_empty_path_is_not_the_current_folder(
+    realm: Run, kb: Path, model: Path, monkeypatch: pytest.MonkeyPatch, line: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(kb)
+    write_jsonl(kb / "good.jsonl", stories(2))
+    before = digests(kb)
+    assert_one_line(realm(*line), 'found ""; give a path, such as .', f"realm {line[0]} --help")
+    assert digests(kb) == before
 
 
 def test_skip_bad_does_not_make_a_knowledge_base_of_nothing(realm: Run, model: Path, tmp_path: Path) -> None:
@@ -150,7 +177,7 @@ WRONG_LINES = {
     ("ask",): ("Missing argument 'question'", "realm ask --help"),
     ("ask", "who", "wrote", "it?"): ("wrote", "realm ask --help"),
     ("index",): ("Missing argument 'sources'", "realm index --help"),
-    ("remove",): ("Missing argument 'ids'", "realm remove --help"),
+    ("remove",): ("either ids of documents or --where", "realm remove --help"),
     ("asks", "who?"): ("No such command 'asks'", "realm --help"),
     ("--nope",): ("No such option: --nope", "realm --help"),
     ("train", "nothing"): ("No such command 'nothing'", "realm train --help"),
@@ -161,33 +188,6 @@ WRONG_LINES = {
 @pytest.mark.parametrize("line", WRONG_LINES, ids=" ".join)
 def test_a_line_that_cannot_be_parsed_is_told_with_where_to_read_on(realm: Run, line: tuple[str, ...]) -> None:
     assert_one_line(realm(*line), *WRONG_LINES[line])
-
-
-def test_a_model_that_is_none_is_told_in_one_line(realm: Run, kb: Path, tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "good.jsonl", stories(2, seed=7))
-    before = digests(kb)
-    said = realm("index", source, "--kb", kb, "--model", tmp_path / "nowhere")
-    assert_one_line(said, "No model at", "nowhere", "config.json", "Give a model folder")
-    assert digests(kb) == before
-
-
-def test_a_knowledge_base_of_another_model_is_told_in_one_line(
-    realm: Run, kb: Path, model: Path, tmp_path: Path
-) -> None:
-    source = write_jsonl(tmp_path / "good.jsonl", stories(2, seed=7))
-    other = write_tiny_model(tmp_path / "other", seed=1)
-    before = digests(kb)
-    assert_one_line(
-        realm("index", source, "--kb", kb, "--model", other), "was made with the model", str(model), str(other)
-    )
-    assert digests(kb) == before
-    # The model of a knowledge base is trained on, in its place.
-    mine = shutil.copytree(model, tmp_path / "mine")
-    realm("index", source, "--kb", tmp_path / "own", "--model", mine)
-    write_tiny_model(mine, seed=1)
-    before = digests(tmp_path / "own")
-    assert_one_line(realm("ask", "who?", "--kb", tmp_path / "own"), "was made with the model", "realm index")
-    assert digests(tmp_path / "own") == before
 
 
 RECIPES = {

@@ -55,7 +55,8 @@ def test_ask_shows_the_answer_and_where_it_stands(realm: Run, kb: Path) -> None:
     lines = said.out.splitlines()
     assert lines[0].startswith(f"{answer.text}   (confidence ")
     place = next(evidence for evidence in answer.evidence if evidence.start is not None)
-    assert f"{place.title or place.document_id} [{place.start}:{place.end}]" in lines[1]
+    name = f"{place.title} — {place.document_id}" if place.title else place.document_id
+    assert lines[1].startswith(f"  {name} [{place.start}:{place.end}]   score ")
     assert answer.text is not None
     assert answer.text.replace("\n", " ") in lines[2]
     assert len(lines) == 1 + 2 * len(answer.evidence)
@@ -106,10 +107,20 @@ def test_a_document_cannot_steer_the_terminal(realm: Run, model: Path, tmp_path:
         assert all(line.isprintable() for line in said.out.splitlines())
 
 
-def test_remove_says_how_many_there_were(realm: Run, kb: Path) -> None:
+def test_remove_says_how_many_there_were_and_which_were_not(realm: Run, kb: Path) -> None:
     said = realm("remove", "story/1", "story/3", "nobody", "story/1", "--kb", kb)
     assert (said.code, said.out) == (0, f"removed 2 of 3 documents; {kb} is now version 2\n")
+    assert said.err == "not there: 'nobody'\n"
     assert KnowledgeBase.open(kb).manifest.documents == 6
+
+
+def test_remove_takes_out_all_that_fit_a_condition(realm: Run, kb: Path) -> None:
+    said = realm("remove", "--where", "id IN ('story/1', 'story/5')", "--kb", kb)
+    assert (said.code, said.out) == (0, f"removed 2 of 2 documents; {kb} is now version 2\n")
+    left = {id for batch in KnowledgeBase.open(kb).documents.ids() for id, _ in batch}
+    assert left == {f"story/{number}" for number in (0, 2, 3, 4, 6, 7)}
+    said = realm("remove", "--where", "id = 'story/1'", "--kb", kb)
+    assert (said.code, said.out) == (0, f"no document fits the condition; {kb} is still version 2\n")
 
 
 def test_info_counts_what_is_there(realm: Run, kb: Path, model: Path) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import Run
+from command_line import Run, Said
 from test_bad_input import assert_one_line
 from tiny_model import digests, stories, write_jsonl
 
-from realm.openqa import indexing
+import realm as front_door
+from realm.openqa import indexing, verification
 from realm.openqa.writer import KnowledgeBaseWriter
 
 RunAll = Callable[..., None]
@@ -59,16 +64,68 @@ def test_a_changed_bit_is_found_by_verify_and_before_writing(run_all: RunAll, kb
     assert realm("info", "--kb", kb).code == 0
 
 
+def damage(path: Path, kind: str) -> None:
+    data = path.read_bytes()
+    flipped = bytes([data[0] ^ 64]) + data[1:]
+    path.write_bytes({"ones": b"\xff" * len(data), "zeros": bytes(len(data)), "a bit": flipped}[kind])
+
+
+@pytest.mark.parametrize("kind", ["ones", "zeros", "a bit"])
+@pytest.mark.parametrize("suffix", [".f16", ".i8", ".scale"])
+def test_damaged_vectors_never_answer_a_question(run_all: RunAll, kb: Path, suffix: str, kind: str) -> None:
+    name = f"000000{suffix}"
+    damage(kb / "vectors" / name, kind)
+    ask = ("ask", "who wrote it?")
+    asking: list[tuple[str, ...]] = [ask, (*ask, "--json"), (*ask, "--dense"), (*ask, "--weight", "1")]
+    writing: list[tuple[str, ...]] = [("info", "--verify"), ("remove", "story/1"), ("index",)]
+    advice = "Rebuild" if suffix == ".f16" else "--rebuild"
+    run_all(kb, name, "SHA-256 differs", advice, commands=[*asking, *writing])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "said"), [(".scale", "SHA-256 differs"), (".f16", "NaN or infinite"), (".f16", "realm info --verify")]
+)
+def test_large_vector_files_that_hold_no_numbers_never_answer_a_question(
+    run_all: RunAll, kb: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, said: str
+) -> None:
+    monkeypatch.setattr(verification, "_MOST_COMPARED_BYTES", 0)
+    damage(kb / "vectors" / f"000000{suffix}", "ones")
+    asking: list[tuple[str, ...]] = [("ask", "who wrote it?"), ("ask", "who wrote it?", "--weight", "1")]
+    run_all(kb, f"000000{suffix}", said, commands=asking)
+
+
+@pytest.mark.parametrize("part", ["blocks.lance", "documents.lance"])
+@pytest.mark.parametrize("kind", ["ones", "a bit"])
+def test_lance_never_sees_a_damaged_version(run_all: RunAll, kb: Path, part: str, kind: str) -> None:
+    path = next((kb / part / "_versions").iterdir())
+    damage(path, kind)
+    commands: list[tuple[str, ...]] = [("ask", "who wrote it?"), ("info", "--verify"), ("remove", "story/1")]
+    run_all(kb, path.name, "SHA-256 differs", "Rebuild", commands=[*commands, ("index",), ("compact",)])
+
+
+@pytest.mark.parametrize("files", ["_indices/*/*", "_versions/*"])
+def test_lance_says_nothing_of_its_own_about_damage(kb: Path, files: str) -> None:
+    for path in (kb / "blocks.lance").glob(files):
+        damage(path, "ones")
+    command = [sys.executable, "-m", "realm", "ask", "who wrote it?", "--kb", str(kb)]
+    env = {**os.environ, "PYTHONPATH": str(Path(front_door.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert_one_line(Said(found.returncode, found.stdout, found.stderr), "blocks.lance", "Rebuild")
+
+
 @pytest.mark.parametrize("text", ["", '{"format": 1, "version"', '{"format": 1}', "[]", '{"format": 99}'])
 def test_a_damaged_manifest_stops_every_command(run_all: RunAll, kb: Path, text: str) -> None:
     (kb / "kb.json").write_text(text, encoding="utf-8")
     run_all(kb, "kb.json")
 
 
-def test_a_manifest_cut_off_stops_every_command(run_all: RunAll, kb: Path) -> None:
+def test_a_manifest_cut_off_stops_every_command_and_the_remedy_is_named(run_all: RunAll, kb: Path, realm: Run) -> None:
     data = (kb / "kb.json").read_bytes()
     (kb / "kb.json").write_bytes(data[: len(data) // 2])
-    run_all(kb, "kb.json is not readable as a manifest", "realm index")
+    command = f"cp {kb}/versions/000001.json {kb}/kb.json"
+    run_all(kb, "kb.json is not readable as a manifest", command)
+    subprocess.run(shlex.split(command), check=True)
+    assert realm("info", "--kb", kb, "--verify").code == 0
 
 
 @pytest.mark.parametrize("part", ["blocks.lance", "documents.lance"])

@@ -69,9 +69,15 @@ def test_blocks_and_vectors_go_together(realm: Run, kb: Path, tmp_path: Path) ->
 
 def test_passages_of_dpr_are_indexed(realm: Run, model: Path, tmp_path: Path) -> None:
     (tmp_path / "p.tsv").write_text("id\ttext\ttitle\n1\tThe king lost a castle.\tKing\n2\tA boat sold.\tBoat\n")
-    said = realm("import", "dpr", tmp_path / "p.tsv", "--kb", tmp_path / "kb", "--model", model)
+    with (tmp_path / "p.tsv").open("a") as file:
+        file.write("3\tno title\n")
+    line = ("import", "dpr", tmp_path / "p.tsv", "--kb", tmp_path / "kb", "--model", model)
+    assert_refused(realm(*line), ":4: 2 fields")
+    said = realm(*line, "--skip-bad", "--max-ram", "64GB")
     assert said.code == 0, said.err
     assert "2 documents; 2 blocks imported" in said.out
+    assert "skipped 1: other_fields 1" in said.err
+    assert info(realm, tmp_path / "kb")["hybrid_weight"] == 0.5
     evidence = OpenQA.load(tmp_path / "kb").ask("who lost a castle?").evidence
     assert {one.document_id for one in evidence} == {"1", "2"}
 

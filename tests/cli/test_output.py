@@ -50,7 +50,7 @@ def test_the_answering_evidence_is_shown_first(capsys: pytest.CaptureFixture[str
         "answer   (confidence 46%)",
         "  doc/1 [34:40]   score 1.2",
         "    the answer is here",
-        "  Wolf   score 1.2",
+        "  Wolf — doc/1   score 1.2",
         "    first",
     ]
 

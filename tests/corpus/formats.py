@@ -8,10 +8,12 @@ import gzip
 import html
 import io
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow
+from hypothesis import strategies as st
 from pyarrow import ipc, parquet
 
 RECORDS = [
@@ -25,6 +27,15 @@ RECORD_SUFFIXES = [
     *(".parquet", ".arrow"),
 ]
 WHOLE_FILE_SUFFIXES = [f"{kind}{end}" for kind in (".txt", ".md", ".html", ".htm") for end in ("", ".gz", ".zst")]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+"""What can be a field of a record."""
+
+
+def can_be_seen(text: str) -> bool:
+    """Whether there is more to a text than space and controls."""
+    return any(unicodedata.category(character)[0] in "LMNPS" for character in text)
 
 
 def compressed(data: bytes, suffix: str) -> bytes:

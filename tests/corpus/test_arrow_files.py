@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
-from formats import arrow_stream
+from formats import TEXTS, arrow_stream, can_be_seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc, parquet
@@ -40,7 +40,7 @@ def write(folder: Path, table: pyarrow.Table, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=15)
-@given(rows=st.lists(st.tuples(st.text().filter(str.strip), st.none() | st.text()), min_size=1, max_size=9))
+@given(rows=st.lists(st.tuples(TEXTS.filter(can_be_seen), st.none() | TEXTS), min_size=1, max_size=9))
 def test_texts_come_back_in_order(
     kind: str, rows: list[tuple[str, str | None]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -98,7 +98,9 @@ def test_scalars_become_metadata_and_the_rest_is_left_out(tmp_path: Path, kind: 
             "bytes": [b"\xff"],
         }
     )
-    (document,) = read_documents([write(tmp_path, table, kind)])
+    report = SkipReport()
+    (document,) = read_documents([write(tmp_path, table, kind)], report=report)
+    assert dict(report.reasons) == {"dropped_field": 2}
     assert (document.id, document.title, document.text) == ("x", "", "Text.")
     # Parquet has no seconds, and gives milliseconds.
     found = {key: value.replace(".000", "") for key, value in document.metadata.items()}
@@ -110,6 +112,7 @@ def test_scalars_become_metadata_and_the_rest_is_left_out(tmp_path: Path, kind: 
         "day": "2020-02-10",
         "time": "2020-02-10 12:00:00",
         "moment": "2020-02-10 12:00:00Z",
+        "list": "[1]",
     }
 
 
@@ -190,7 +193,7 @@ def test_offsets_and_indices_that_point_outside_are_refused(tmp_path: Path) -> N
     for column in (outside, repeated):
         batch = pyarrow.RecordBatch.from_arrays([column], ["text"])
         with pytest.raises((pyarrow.ArrowInvalid, realm.corpus.arrow_rows.BadRecord)):
-            realm.corpus.arrow_rows.documents_of_batch(batch, tmp_path, "t", 0)
+            realm.corpus.arrow_rows.documents_of_batch(batch, tmp_path, "t", 0, SkipReport(), "text")
 
 
 def test_rows_are_taken_a_few_megabytes_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +202,10 @@ def test_rows_are_taken_a_few_megabytes_at_a_time(tmp_path: Path, monkeypatch: p
     parquet.write_table(pyarrow.table({"text": long}), tmp_path / "long.parquet", use_dictionary=False)
     parquet.write_table(pyarrow.table({"text": ["x"] * 9000}), tmp_path / "short.parquet")
     rows = [
-        [batch.num_rows for batch in arrow_files._parquet_batches(tmp_path / f"{name}.parquet")]
+        [
+            batch.num_rows
+            for batch in arrow_files._parquet_batches(tmp_path / f"{name}.parquet", lambda schema: ["text"])
+        ]
         for name in ("long", "short")
     ]
     assert max(rows[0]) <= 10

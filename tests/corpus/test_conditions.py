@@ -194,7 +194,7 @@ def test_long_chains_are_understood(store: DocumentStore) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "  ", "source", "source =", "'", "source = 'x", "1 = 1", "TRUE", "source = NULL", "source = TRUE", "NULL",
+        "", "  ", "source", "source =", "'", "source = 'x", "1 = 1", "TRUE", "source = NULL", "TRUE = TRUE", "NULL",
         "source = 'x'; DROP TABLE documents", "DROP TABLE documents", "SELECT 1", "id IN (SELECT id FROM documents)",
         "EXISTS (SELECT 1)", "lower(source) = 'x'", "source = lower('X')", "source || 'a' = 'xa'", "version + 1 = 2",
         "CAST(version AS TEXT) = '1'", "version::int = 1", "source = ?", "source = :name",
@@ -257,6 +257,41 @@ def test_folders_that_are_hidden_cannot_be_asked_about(tmp_path: Path) -> None:
     assert {text: rows(text, hides=True) for text in asked} == {text: [] for text in asked}
     assert rows("source = 'notes.jsonl:12'", hides=True) == [0]
     assert rows("source = 'https://example.org/a/b' OR source = 'plain.txt'", hides=True) == [1, 2]
+
+
+def test_the_source_of_a_record_is_equal_to_its_file_too(tmp_path: Path) -> None:
+    store = DocumentStore.create(tmp_path / "documents.lance")
+    sources = ["src/a.csv:2", "src/a.csv:13", "src/b.csv:2", "a.txt", "src/a.csv:2:9"]
+    documents = [Document(f"{n}", "title", "text", source) for n, source in enumerate(sources)]
+    store.put([StoredDocument(document, "hash", 1, n, 1) for n, document in enumerate(documents)])
+    for text, expected in {
+        "source = 'src/a.csv'": [0, 1],
+        "'src/a.csv' = source": [0, 1],
+        "source = 'src/a.csv:2'": [0, 4],
+        "source <> 'src/a.csv'": [2, 3, 4],
+        "NOT source = 'src/a.csv'": [2, 3, 4],
+        "source IN ('src/b.csv', 'a.txt')": [2, 3],
+        "source NOT IN ('src/b.csv', 'a.txt')": [0, 1, 4],
+        "source = 'src/a'": [],
+    }.items():
+        found = Condition(text).block_rows(store, len(sources))
+        assert [int(row) for row in np.flatnonzero(found)] == expected, text
+    found = Condition("source = 'b.csv'", hides_folders=True).block_rows(store, len(sources))
+    assert [int(row) for row in np.flatnonzero(found)] == [2]
+
+
+def test_truth_values_are_compared_as_they_are_kept(tmp_path: Path) -> None:
+    store = DocumentStore.create(tmp_path / "documents.lance")
+    for n, ok in enumerate(["true", "false", "maybe"]):
+        store.put([StoredDocument(Document(f"{n}", "", "", "", {"ok": ok}), "", 1, n, 1)])
+    store.put([StoredDocument(Document("3", "", "", "", {}), "", 1, 3, 1)])
+    for text, expected in {
+        "ok = true": [0],
+        "ok = FALSE": [1],
+        "ok <> true": [1, 2],
+        "ok IN (true, false)": [0, 1],
+    }.items():
+        assert np.flatnonzero(Condition(text).block_rows(store, 4)).tolist() == expected, text
 
 
 def test_large_metadata_is_read(tmp_path: Path) -> None:

@@ -116,9 +116,9 @@ def test_page_is_read_in_utf8_or_the_encoding_it_declares(data: bytes, text: str
 @pytest.mark.parametrize(
     ("data", "reason", "message"),
     [
-        (b"caf\xe9", "not_utf8", "not UTF-8: byte 0xe9 at offset 3 of the file; the page declares no other encoding"),
-        (b"<meta charset=bogus>\xe9", "not_utf8", "not UTF-8: byte 0xe9 at offset 20 of the file; the page declares"),
-        (b"<meta charset=rot13>\xe9", "not_utf8", "not UTF-8: byte 0xe9 at offset 20 of the file; the page declares"),
+        (b"caf\xe9", "not_utf8", "not UTF-8: byte 0xe9 at offset 3 of the file: save it as UTF-8, for"),
+        (b"<meta charset=bogus>\xe9", "not_utf8", "not UTF-8: byte 0xe9 at offset 20 of the file: save it as UTF-8"),
+        (b"<meta charset=rot13>\xe9", "not_utf8", "not UTF-8: byte 0xe9 at offset 20 of the file: save it as UTF-8"),
         (b"<meta charset=euc-jp>\xff", "wrong_encoding", "neither UTF-8 nor euc_jp, as it declares: byte 0xff"),
         (b"\xff\xfea", "wrong_encoding", "neither UTF-8 nor utf-16-le, as its byte order mark says: byte 0x61"),
         ("<p>text".encode("utf-16-le"), "not_text", "byte 0 at offset 1 of the file, as in UTF-16"),

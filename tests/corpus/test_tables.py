@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
+from formats import can_be_seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,13 +17,13 @@ from realm.corpus.readers import read_documents
 from realm.corpus.skips import SkipReport
 from realm.errors import SourceError
 
-# Without zeros, which no text file holds, and line breaks in their plain form, which the writer chooses.
-CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+# Without zeros, which no text file holds, and carriage returns, which Python's writer does not always quote.
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12)
 
 
 @settings(max_examples=60)
 @given(
-    rows=st.lists(st.tuples(CELLS.filter(str.strip), CELLS), min_size=1),
+    rows=st.lists(st.tuples(CELLS.filter(can_be_seen), CELLS), min_size=1),
     delimiter=st.sampled_from([",", "\t"]),
     ending=st.sampled_from(["\n", "\r\n"]),
 )

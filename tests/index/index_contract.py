@@ -59,6 +59,7 @@ class IndexContract:
     """Inherit, and give `make`."""
 
     finds_all = True
+    few_rows = (0, 40)
     large_rows = 20_000
 
     def make(self, store: VectorStore, gone: np.ndarray, folder: Path) -> Index:
@@ -86,7 +87,7 @@ class IndexContract:
         @settings(max_examples=40, deadline=None)
         @given(data=st.data())
         def run(data: st.DataObject) -> None:
-            rows, dim, count = (data.draw(st.integers(low, high)) for low, high in ((0, 40), (1, 4), (0, 5)))
+            rows, dim, count = (data.draw(st.integers(low, high)) for low, high in (self.few_rows, (1, 4), (0, 5)))
             vectors = data.draw(arrays(np.float32, (rows, dim), elements=WHOLE))
             queries = data.draw(arrays(np.float32, (count, dim), elements=WHOLE))
             gone = data.draw(st.sets(st.integers(0, max(rows - 1, 0))))

@@ -166,6 +166,18 @@ def test_wrong_bytes_are_noticed_by_verifying_and_before_appending(tmp_path: Pat
     assert path.read_bytes() == bytes(data)
 
 
+def test_scales_are_verified_without_reading_codes(tmp_path: Path) -> None:
+    segments = write(tmp_path, random_vectors(6))
+    store = CodeStore(tmp_path, segments, DIM)
+    for name in ("000001.i8", "000001.scale"):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(bytes([data[0] ^ 1]) + data[1:])
+        if name.endswith(".i8"):
+            store.verify_scales()
+    with pytest.raises(CorruptFileError, match=r"000001\.scale: the bytes are not those .*realm compact"):
+        store.verify_scales()
+
+
 def test_codes_of_another_model_are_refused(tmp_path: Path) -> None:
     segments = write(tmp_path, random_vectors(2))
     with pytest.raises(KnowledgeBaseError, match=r"vectors of 5 numbers, where 8 are expected"):

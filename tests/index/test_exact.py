@@ -18,11 +18,11 @@ import realm.index.scans
 import realm.index.shortlist
 import realm.index.sketch_scan
 import realm.index.sketches
-from realm.errors import KnowledgeBaseError
+from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.codes import CodeStore, build_codes
 from realm.index.exact import ExactIndex
 from realm.index.protocol import Index
-from realm.index.scans import Queries
+from realm.index.scans import Queries, copied, scan_vectors
 from realm.index.sketch_scan import scan_sketches
 from realm.index.sketches import SketchStore, build_sketches
 from realm.index.vectors import VectorStore
@@ -36,6 +36,18 @@ def with_codes(store: VectorStore, gone: np.ndarray | None, folder: Path) -> Exa
 class TestVectors(IndexContract):
     def make(self, store: VectorStore, gone: np.ndarray, folder: Path) -> Index:
         return ExactIndex(store, gone)
+
+
+class TestCopiedVectors(IndexContract):
+    """What a graphics card holds instead of the files; here on the CPU."""
+
+    large_rows = 4000
+
+    def make(self, store: VectorStore, gone: np.ndarray, folder: Path) -> Index:
+        index = ExactIndex(store, gone, device="cpu")
+        assert index._resident is None
+        index._resident = copied(store, torch.device("cpu"))
+        return index
 
 
 class TestCodes(IndexContract):
@@ -105,6 +117,16 @@ class TestCodesInSmallTiles(IndexContract):
         return with_codes(store, gone, folder)
 
 
+def test_copied_vectors_are_multiplied_instead_of_the_files(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float16)
+    store, device = make_store(tmp_path, vectors, 20), torch.device("cpu")
+    queries = Queries.of(np.ones((2, 8), np.float32))
+    plain = torch.cat([tile.products.clone() for tile in scan_vectors(store, queries, device)], dim=1)
+    twice = 2 * copied(store, device)
+    tiles = [tile.products.clone() for tile in scan_vectors(store, queries, device, 0, twice)]
+    torch.testing.assert_close(torch.cat(tiles, dim=1), 2 * plain)
+
+
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
 def test_hits_do_not_depend_on_how_roughly_torch_multiplies(
     tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
@@ -167,6 +189,17 @@ def test_codes_leave_few_rows_to_be_scored(tmp_path: Path, monkeypatch: pytest.M
         taken.clear()
         index.search(random.standard_normal((1, 128)).astype(np.float32), k)
         assert k <= sum(taken) <= most
+
+
+@pytest.mark.parametrize("is_coded", [False, True])
+def test_vectors_that_are_no_numbers_are_an_error_and_never_a_hit(tmp_path: Path, is_coded: bool) -> None:
+    store = make_store(tmp_path, np.random.default_rng(0).standard_normal((300, 32)).astype(np.float16))
+    build_codes(store, tmp_path)
+    index = with_codes(store, None, tmp_path) if is_coded else ExactIndex(store)
+    path = tmp_path / "000000.f16"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(CorruptFileError, match=r"000000\.f16: a number in it is NaN or infinite"):
+        index.search(np.ones((2, 32), np.float32), 5)
 
 
 def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:

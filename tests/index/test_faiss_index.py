@@ -74,6 +74,7 @@ def entry(store: VectorStore, folder: Path) -> FaissEntry:
 
 class TestFaissIndex(IndexContract):
     finds_all = False
+    few_rows = (200, 300)
 
     def make(self, store: VectorStore, gone: np.ndarray, folder: Path) -> Index:
         exact = ExactIndex(store, gone)
@@ -84,8 +85,18 @@ class TestFaissIndex(IndexContract):
             # Measuring well would take most of the time.
             patch.setattr(realm.index.faiss_probe, "PROBE_QUERIES", 4)
             patch.setattr(realm.index.faiss_probe, "PROBE_KS", (5, 700))
-            entry = build_faiss(store, folder, exact, tombstones=gone)
+            # A low target makes narrow searches: wide ones are left to the exact index.
+            entry = build_faiss(store, folder, exact, tombstones=gone, target=0.1)
         return FaissIndex(folder, entry, store, exact, tombstones=gone)
+
+    def test_hits_are_those_of_brute_force(
+        self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+        search = FaissIndex._candidates
+        monkeypatch.setattr(FaissIndex, "_candidates", lambda *args: asked.append(args) or search(*args))
+        super().test_hits_are_those_of_brute_force(tmp_path_factory)
+        assert len(asked) >= 5
 
 
 @pytest.mark.parametrize("k", [1, 5, 60])
@@ -186,6 +197,15 @@ def test_vectors_that_became_shorter_are_an_error_and_not_a_crash(tmp_path: Path
     index = FaissIndex(tmp_path, build_faiss(store, tmp_path, ExactIndex(store)), store, OnlyUnasked())
     os.truncate(tmp_path / "000000.f16", 100)
     with pytest.raises(CorruptFileError, match="has become shorter"):
+        index.search(questions(1), 5)
+
+
+def test_vectors_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    store = make_store(tmp_path, clustered(2000))
+    index = FaissIndex(tmp_path, build_faiss(store, tmp_path, ExactIndex(store)), store, OnlyUnasked())
+    path = tmp_path / "000000.f16"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(CorruptFileError, match=r"000000\.f16: a number in it is NaN or infinite"):
         index.search(questions(1), 5)
 
 

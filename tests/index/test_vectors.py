@@ -194,3 +194,22 @@ def test_entry_of_a_manifest_that_cannot_be_is_refused(tmp_path: Path, change: d
         Segment.from_json(dataclasses.asdict(segment) | change)
     with pytest.raises(CorruptFileError, match="manifest's entry"):
         Segment.from_json({"name": segment.name})
+
+
+@pytest.mark.parametrize("bad", [b"\xff\xff", np.array(np.inf, "<f2").tobytes()])
+def test_numbers_that_are_none_are_refused_when_their_rows_are_read(tmp_path: Path, bad: bytes) -> None:
+    segments = write(tmp_path, random_vectors(6))
+    path = tmp_path / segments[1].name
+    path.write_bytes(path.read_bytes()[:-2] + bad)
+    store = VectorStore(tmp_path, segments, DIM)
+    assert store.take(np.arange(5)).shape == (5, DIM)
+    with pytest.raises(CorruptFileError, match=r"000001\.f16: a number in it is NaN or infinite.*realm info --verify"):
+        store.take(np.array([5, 0]))
+
+
+def test_a_file_that_is_gone_is_named_by_verifying(tmp_path: Path) -> None:
+    segments = write(tmp_path, random_vectors(6))
+    store = VectorStore(tmp_path, segments, DIM)
+    (tmp_path / segments[1].name).unlink()
+    with pytest.raises(CorruptFileError, match=r"000001\.f16: cannot be read .*Rebuild"):
+        store.verify()

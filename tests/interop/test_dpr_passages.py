@@ -32,7 +32,9 @@ def read(path: Path, data: bytes) -> list[tuple[str, str, str]]:
     return [(d.id, d.text, d.title) for d in PassageFile(path).documents()]
 
 
-@given(st.lists(st.tuples(st.integers(1).map(str), TEXT, TEXT), max_size=5), st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(1).map(str), TEXT, TEXT), max_size=5, unique_by=lambda row: row[0]), st.booleans()
+)
 def test_what_csv_writes_comes_back_plain_and_compressed(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], is_packed: bool
 ) -> None:
@@ -71,7 +73,10 @@ def test_each_passage_names_its_line(tmp_path: Path) -> None:
         (HEADER + b'1\t"never closed\tb\n', "unexpected end of data"),
         (HEADER + b"1\t" + b"x" * 200_000 + b"\tb\n", "field larger than field limit"),
         (HEADER + b"1\t" + b"x" * 2_000_000 + b"\tb\n", ":2: a line of over"),
-        (gzip.compress(HEADER + b"1\ta\tb\n" * 99, mtime=0)[:-9], "gzip stream is cut off or damaged"),
+        (
+            gzip.compress(HEADER + b"".join(b"%d\ta\tb\n" % n for n in range(99)), mtime=0)[:-9],
+            "gzip stream is cut off or damaged",
+        ),
         (b"\x1f\x8b" + b"rubbish" * 9, "gzip stream is cut off or damaged"),
     ],
 )
@@ -107,3 +112,4 @@ def test_progress_is_told_in_bytes_of_the_file(tmp_path: Path) -> None:
     seen = [passages.read_bytes for _ in passages.documents()]
     assert seen == sorted(seen)
     assert 0 < seen[0] < seen[-1] == passages.total_bytes == (tmp_path / "p.tsv").stat().st_size
+    assert (passages.read_bytes, passages.read_passages) == (passages.total_bytes, 2000)

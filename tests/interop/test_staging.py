@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,41 @@ def test_a_folder_is_replaced_by_force_only_if_it_is_of_the_kind(tmp_path: Path)
     assert names(out) == ["m"]
     assert (out / "m").read_text() == "new"
     assert names(tmp_path) == ["out"]
+
+
+@pytest.fixture
+def dead() -> int:
+    """The id of a process that has ended."""
+    return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True).stdout)
+
+
+def test_what_a_killed_process_had_begun_is_deleted_and_what_others_write_stays(tmp_path: Path, dead: int) -> None:
+    for name in (
+        f".out.{dead}.tmp",
+        f".out.{dead}.old",
+        f".out.{os.getppid()}.tmp",
+        f".outer.{dead}.tmp",
+        ".out.x.tmp",
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m").write_text("")
+    (tmp_path / f".a.txt.{dead}.tmp").write_text("half")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "m").write_text("old")
+    with staged_folder(tmp_path / "out", marker="m", force=True) as folder:
+        folder.mkdir()
+        (folder / "m").write_text("new")
+    with staged_file(tmp_path / "a.txt") as path:
+        path.write_text("whole")
+    assert names(tmp_path) == sorted([f".out.{os.getppid()}.tmp", f".outer.{dead}.tmp", ".out.x.tmp", "a.txt", "out"])
+    assert (tmp_path / "out" / "m").read_text() == "new"
+
+
+def test_a_folder_that_a_killed_process_had_moved_away_is_put_back(tmp_path: Path, dead: int) -> None:
+    for name, text in ((f".out.{dead}.tmp", "new"), (f".out.{dead}.old", "old")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m").write_text(text)
+    with pytest.raises(UsageError, match="is there already"), staged_folder(tmp_path / "out", marker="m"):
+        pass
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "m").read_text() == "old"

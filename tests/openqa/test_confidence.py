@@ -43,7 +43,7 @@ def calibrated(tmp_path: Path, tiny_folder: Path, documents: list[Document]) -> 
     return tmp_path / "kb", model
 
 
-@given(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), NUMBERS)
+@given(st.tuples(*[NUMBERS] * len(Signs._fields)), st.tuples(*[NUMBERS] * len(Signs._fields)), NUMBERS)
 def test_confidence_is_the_logistic_of_the_weighted_signs(
     signs: tuple[float, ...], weights: tuple[float, ...], bias: float
 ) -> None:

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 from tiny_model import stories, write_jsonl, write_tiny_model
 
-from realm.errors import KnowledgeBaseError, SourceError
-from realm.openqa import importing
-from realm.openqa.importing import import_passages
+from realm.errors import KnowledgeBaseError, SourceError, UsageError
+from realm.openqa import passages as importing_passages
+from realm.openqa.estimate import Estimate
 from realm.openqa.indexing import index_sources
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
+from realm.openqa.passages import import_passages
+from realm.openqa.search import HYBRID_WEIGHT
 from realm.records import Document
 
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "_PASSAGES_PER_STEP", 5)
+    monkeypatch.setattr(importing_passages, "_PASSAGES_PER_STEP", 5)
 
 
 def all_vectors(kb: KnowledgeBase) -> np.ndarray:
@@ -73,10 +75,45 @@ def test_the_same_passages_again_embed_nothing_and_changed_ones_only_themselves(
 def test_an_id_that_comes_twice_is_refused_and_publishes_nothing(tmp_path: Path, tiny: ModelFolder, place: int) -> None:
     rows = passages(8)
     rows[place] = ("1", "Another text.", "")
-    with pytest.raises(SourceError, match=rf":{place + 2}: the id 1 stands for a passage before it"):
+    with pytest.raises(SourceError, match=rf":{place + 2}: the id \"1\" stands for an earlier record"):
         import_passages(tmp_path / "kb", write_passages(tmp_path / "p.tsv", rows), tiny)
     with pytest.raises(KnowledgeBaseError, match="No knowledge base"):
         KnowledgeBase.open(tmp_path / "kb")
+
+
+def test_bad_lines_may_be_left_out(tmp_path: Path, tiny: ModelFolder) -> None:
+    rows = passages(8)
+    rows[3] = (rows[1][0], "Another text.", "")
+    path = write_passages(tmp_path / "p.tsv", rows)
+    path.write_text(path.read_text("utf-8") + "99\tonly two fields\n", "utf-8")
+    report = import_passages(tmp_path / "kb", path, tiny, skip_bad=True)
+    assert report.skipped.reasons == {"duplicate_id": 1, "other_fields": 1}
+    assert report.documents == 7
+    with pytest.raises(SourceError, match=r":5: the id \"2\" stands for an earlier record"):
+        import_passages(tmp_path / "other", path, tiny)
+
+
+def test_words_have_the_share_that_indexing_gives_them(tmp_path: Path, tiny: ModelFolder) -> None:
+    report = import_passages(tmp_path / "kb", write_passages(tmp_path / "p.tsv", passages(3)), tiny)
+    assert report.manifest.hybrid_weight == HYBRID_WEIGHT
+
+
+def test_what_a_run_will_take_is_said_once_and_in_proportion(tmp_path: Path, tiny: ModelFolder) -> None:
+    rows = [(str(n), "The king lost a castle in the rain. " * 40, "King") for n in range(300)]
+    told: list[Estimate] = []
+    import_passages(tmp_path / "kb", write_passages(tmp_path / "p.tsv", rows), tiny, announce=told.append)
+    [estimate] = told
+    assert 150 < estimate.documents < 450
+    again: list[Estimate] = []
+    import_passages(tmp_path / "kb", tmp_path / "p.tsv", tiny, announce=again.append)
+    assert again == []
+
+
+def test_a_limit_of_memory_is_kept_or_refused(tmp_path: Path, tiny: ModelFolder) -> None:
+    path = write_passages(tmp_path / "p.tsv", passages(3))
+    with pytest.raises(UsageError, match=r"--max-ram 1\.0 MB is too little"):
+        import_passages(tmp_path / "kb", path, tiny, max_ram_bytes=1_000_000)
+    assert not (tmp_path / "kb").exists()
 
 
 def test_passages_of_another_model_are_refused(tmp_path: Path, shared_kb: Path) -> None:

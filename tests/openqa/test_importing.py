@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_model import digests, stories, write_jsonl, write_tiny_model
 
-from realm.errors import ModelError, SourceError, UnsafeFileError, UsageError
+from realm.errors import BusyError, ModelError, SourceError, UnsafeFileError, UsageError
 from realm.interop.google_checkpoint import save_google_checkpoint
 from realm.interop.google_folder import GoogleFolder
 from realm.interop.huggingface_folder import HuggingfaceFolder
@@ -28,6 +28,7 @@ from realm.openqa.importing import import_release
 from realm.openqa.indexing import index_sources
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
+from realm.openqa.writer import KnowledgeBaseWriter
 
 ROWS = 23
 TEXTS = [story.text for story in stories(ROWS)]
@@ -168,6 +169,28 @@ def test_damage_on_the_way_is_said_and_leaves_nothing_behind(
     with pytest.raises(kind, match=says):
         import_release(HuggingfaceFolder.open(release), tmp_path / "kb")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
+
+
+def test_what_another_process_writes_is_not_replaced(release: Path, tmp_path: Path, tiny: ModelFolder) -> None:
+    kb = tmp_path / "kb"
+    index_sources(kb, [write_jsonl(tmp_path / "stories.jsonl", stories(2))], tiny)
+    with KnowledgeBaseWriter(kb, tiny.reference, 16, 288):
+        before = digests(kb)
+        with pytest.raises(BusyError):
+            import_release(HuggingfaceFolder.open(release), kb, force=True)
+        assert digests(kb) == before
+    import_release(HuggingfaceFolder.open(release), kb, force=True)
+    assert KnowledgeBase.open(kb).manifest.documents == ROWS
+
+
+def test_a_knowledge_base_that_was_moved_away_by_a_killed_process_is_there_when_it_is_opened(
+    tmp_path: Path, tiny: ModelFolder
+) -> None:
+    kb = tmp_path / "kb"
+    index_sources(kb, [write_jsonl(tmp_path / "stories.jsonl", stories(2))], tiny)
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    kb.rename(tmp_path / f".kb.{int(dead.stdout)}.old")
+    assert KnowledgeBase.open(kb).manifest.documents == 2
 
 
 def test_what_is_there_is_replaced_only_by_force_and_never_by_a_failure(release: Path, tmp_path: Path) -> None:

@@ -260,11 +260,11 @@ def test_another_job_publishes_nothing_of_one_that_was_cut_short(
     cut_short(kb, write_jsonl(tmp_path / "more.jsonl", changed), tiny)
     assert (kb / "pending.json").exists()
     if job == "remove":
-        remove_documents(kb, ["story/5"])
+        remove_documents(kb, ["story/5"], discard_pending=True)
         assert texts_of(kb) == texts(six[:5])
     else:
         other = [replace(one, id=f"other/{one.id}") for one in six[:2]]
-        report = index_sources(kb, [write_jsonl(tmp_path / "other.jsonl", other)], tiny)
+        report = index_sources(kb, [write_jsonl(tmp_path / "other.jsonl", other)], tiny, discard_pending=True)
         assert (report.resumed, report.discarded_blocks >= 4) == (False, True)
         assert texts_of(kb) == texts([*six, *other])
     assert not (kb / "pending.json").exists()

@@ -83,6 +83,7 @@ class Fate:
         options = ["--kb", str(self._kb)]
         if kind == "compact":
             return ["compact", *options], before
+        options.append("--discard-pending")
         if kind == "remove" and len(before) > 3:
             ids = self._chance.sample(sorted(before), 2)
             return ["remove", *ids, *options], {id: one for id, one in before.items() if id not in ids}

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_model import digests, stories, write_jsonl
 
 from realm.errors import CorruptFileError, KnowledgeBaseError
+from realm.openqa import knowledge_base
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
@@ -25,6 +27,20 @@ def kb(tmp_path: Path, shared_kb: Path) -> Path:
 
 def questions(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.random.default_rng(3).standard_normal((count, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("times", "expected"), [(2, "cuda"), (1.9, "cpu"), (None, "cpu")])
+def test_vectors_are_searched_on_a_graphics_card_where_they_fit_half_of_its_free_memory(
+    shared_kb: Path, monkeypatch: pytest.MonkeyPatch, times: float | None, expected: str
+) -> None:
+    base = KnowledgeBase.open(shared_kb)
+    needed = base.manifest.blocks * base.manifest.dim * 2
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: times is not None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int((times or 0) * needed), 1 << 40))
+    asked = []
+    monkeypatch.setattr(knowledge_base, "ExactIndex", lambda *_, device: asked.append(device))
+    _ = base.index
+    assert asked == [torch.device(expected)]
 
 
 def test_search_is_the_inner_product_over_all_live_blocks(kb: Path) -> None:

@@ -148,6 +148,19 @@ def test_every_changed_byte_of_a_manifest_is_noticed(tmp_path: Path) -> None:
             read_manifest(tmp_path, PUBLISHED)
 
 
+def test_the_newest_version_that_is_whole_is_offered_in_the_place_of_a_damaged_manifest(tmp_path: Path) -> None:
+    (tmp_path / VERSIONS).mkdir()
+    for version in (1, 2, 3):
+        write_manifest(tmp_path / VERSIONS, dataclasses.replace(MANIFEST, version=version), version_name(version))
+    (tmp_path / VERSIONS / version_name(3)).write_text("{")
+    (tmp_path / VERSIONS / "000004.files.json").write_text("{}")
+    (tmp_path / PUBLISHED).write_text("{")
+    with pytest.raises(
+        CorruptFileError, match=rf"whole in its place: cp {tmp_path}/versions/000002\.json {tmp_path}/kb"
+    ):
+        read_manifest(tmp_path, PUBLISHED)
+
+
 def test_only_versions_up_to_the_published_one_are_published(tmp_path: Path) -> None:
     assert published_versions(tmp_path) == []
     (tmp_path / VERSIONS).mkdir()

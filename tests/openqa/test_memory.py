@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_model import stories, write_jsonl
 
 import realm
+from realm.corpus.lexical import LexicalIndex
 from realm.errors import UsageError
+from realm.index import faiss_build
 from realm.openqa import memory
 from realm.openqa.estimate import estimate
 from realm.openqa.indexing import index_sources
@@ -69,6 +72,27 @@ def test_a_limit_below_what_is_held_is_refused_before_anything_is_written(tmp_pa
     assert not (tmp_path / "kb").exists()
     index_sources(tmp_path / "kb", [source], tiny, max_ram_bytes=resident_bytes() + 2 * 10**9)
     assert KnowledgeBase.open(tmp_path / "kb").manifest.documents == 3
+
+
+def test_publishing_keeps_the_limit(tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, given = 10**9, {}
+    monkeypatch.setattr(memory, "resident_bytes", lambda: held)
+    complete = LexicalIndex.complete
+
+    def words(index: LexicalIndex, *, max_megabytes: int) -> None:
+        given["words"] = max_megabytes
+        complete(index, max_megabytes=max_megabytes)
+
+    def vectors(*args: Any, ram_bytes: int, **options: Any) -> None:
+        given["vectors"] = ram_bytes
+
+    monkeypatch.setattr(LexicalIndex, "complete", words)
+    monkeypatch.setattr(faiss_build, "build_faiss", vectors)
+    monkeypatch.setattr(faiss_build, "MIN_VECTORS", 3)
+    source = write_jsonl(tmp_path / "stories.jsonl", stories(3))
+    for limit, megabytes, ram in ((held + (300 << 20), 300, 300 << 20), (None, 1024, 4 << 30)):
+        index_sources(tmp_path / f"{limit}", [source], tiny, max_ram_bytes=limit, search="faiss")
+        assert given == {"words": megabytes, "vectors": ram}
 
 
 def test_an_estimate_is_in_proportion_to_the_characters() -> None:

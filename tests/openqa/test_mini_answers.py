@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from importlib import resources
-from pathlib import Path
 
 import pytest
 
 from realm.corpus.questions import read_questions
 from realm.evaluation.exact_match import exact_match
 from realm.openqa.ask import OpenQA
-from realm.openqa.default_model import trunk_folder
 from realm.openqa.indexing import index_sources
 from realm.openqa.model_folder import ModelFolder
 

@@ -173,6 +173,18 @@ def test_condition_that_fits_no_document_finds_nothing_and_says_so(
     assert "source = 'nowhere'" in retrieval.note
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("where", [None, "id = 'story/4'"])
+def test_a_knowledge_base_that_lost_its_last_document_says_so(
+    tmp_path: Path, base: KnowledgeBase, vectors: NDArray[np.float32], weight: float, where: str | None
+) -> None:
+    folder = shutil.copytree(base.folder, tmp_path / "kb")
+    remove_documents(folder, [f"story/{number}" for number in range(30)])
+    retrieval = BlockSearch(KnowledgeBase.open(folder)).search(QUESTIONS, vectors, 5, weight=weight, where=where)
+    assert [len(found.rows) for found in retrieval.found] == [0] * len(QUESTIONS)
+    assert retrieval.note == "The knowledge base has no passages; add some with: realm index"
+
+
 def test_conditions_follow_each_other_without_leaving_a_trace(
     base: KnowledgeBase, vectors: NDArray[np.float32]
 ) -> None:

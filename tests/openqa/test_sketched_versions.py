@@ -70,7 +70,7 @@ def test_damaged_sketches_are_found_and_made_anew(kb: Path) -> None:
     path = next(kb.glob("vectors*/000000.sketch"))
     data = path.read_bytes()
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
-    with pytest.raises(CorruptFileError, match=r"000000\.sketch: .*realm compact --kb FOLDER --rebuild"):
+    with pytest.raises(CorruptFileError, match=rf"000000\.sketch: .*realm compact --kb {kb} --rebuild"):
         verify_folder(kb)
     compact(kb, rebuild=True)
     check(kb)

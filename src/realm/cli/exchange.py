@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realm.cli.options import KbOption
-from realm.cli.output import progress_bar, stdout
+from realm.cli.info import print_search_remarks
+from realm.cli.options import DiscardOption, KbOption, MaxRamOption, SkipBadOption
+from realm.cli.output import print_estimate, print_skipped, progress_bar, stdout
 
 if TYPE_CHECKING:
     from realm.openqa.exporting import ExportReport
@@ -74,15 +75,31 @@ def from_dpr(
     table: Annotated[Path, typer.Argument(help="psgs_w100.tsv, plain or .gz.")],
     kb: KbOption = Path("kb"),
     model: Annotated[str | None, typer.Option(help="Model folder; default: realm-mini.")] = None,
+    skip_bad: SkipBadOption = False,
+    max_ram: MaxRamOption = None,
+    discard_pending: DiscardOption = False,
 ) -> None:
     """DPR's passages of Wikipedia, embedded by a model; goes on where it was stopped."""
-    from realm.openqa.importing import import_passages
+    from realm.openqa.memory import parse_bytes
     from realm.openqa.model_folder import ModelFolder
+    from realm.openqa.passages import import_passages
 
+    max_ram_bytes = None if max_ram is None else parse_bytes(max_ram)
     opened = ModelFolder.open(model)
     with _importing() as show:
-        report = import_passages(kb, table, opened, progress=show)
+        report = import_passages(
+            kb,
+            table,
+            opened,
+            skip_bad=skip_bad,
+            max_ram_bytes=max_ram_bytes,
+            discard_pending=discard_pending,
+            progress=show,
+            announce=print_estimate,
+        )
+    print_skipped(report.skipped)
     _say_imported(report, kb)
+    print_search_remarks(report.manifest)
 
 
 @export.command("huggingface")

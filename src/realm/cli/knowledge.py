@@ -1,4 +1,4 @@
-"""`realm index`, `remove`, `info` and `compact`: what is in a knowledge base, and how it is kept fresh."""
+"""`realm index`, `remove` and `compact`: how a knowledge base is made and kept fresh."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from realm.cli.options import JsonOption, KbOption
-from realm.cli.output import print_json, progress_bar, stderr, stdout
+from realm.cli.info import print_search_remarks
+from realm.cli.options import DiscardOption, KbOption, MaxRamOption, SkipBadOption, WhereOption, given_path
+from realm.cli.output import print_estimate, print_skipped, progress_bar, stderr, stdout
 from realm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,24 +18,33 @@ if TYPE_CHECKING:
     from realm.openqa.knowledge_base import KnowledgeBase
     from realm.openqa.model_folder import ModelFolder
 
-_VERSIONS_SHOWN = 10
+_IDS_SHOWN = 10
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(index)
     app.command()(remove)
-    app.command()(info)
     app.command()(compact)
 
 
 def index(
-    sources: Annotated[list[Path], typer.Argument(help="Files and folders of documents.")],
+    sources: Annotated[list[Path], typer.Argument(parser=given_path, help="Files and folders of documents.")],
     kb: KbOption = Path("kb"),
     model: Annotated[str | None, typer.Option(help="Model folder; default: realm-mini.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable records out.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove documents that the sources do not have.")] = False,
-    max_ram: Annotated[str | None, typer.Option(help="Most memory to take, such as 2GB.")] = None,
+    skip_bad: SkipBadOption = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove documents that came from these sources and are no longer there.")
+    ] = False,
+    prune_all: Annotated[
+        bool, typer.Option("--prune-all", help="Remove all documents that these sources do not have.")
+    ] = False,
+    id_prefix: Annotated[
+        str, typer.Option(help="Put before every id, to keep apart documents of several folders.", show_default=False)
+    ] = "",
+    text_column: Annotated[str, typer.Option(help="Field or column of records that holds their text.")] = "text",
+    discard_pending: DiscardOption = False,
+    max_ram: MaxRamOption = None,
     search: Annotated[str | None, typer.Option(help="From now on: exact, faiss, or auto (by size).")] = None,
     hybrid_weight: Annotated[
         float | None,
@@ -58,6 +68,10 @@ def index(
         ModelFolder.open(model),
         skip_bad=skip_bad,
         prune=prune,
+        prune_all=prune_all,
+        id_prefix=id_prefix,
+        text_column=text_column,
+        discard_pending=discard_pending,
         max_ram_bytes=max_ram_bytes,
         search=search,
         hybrid_weight=hybrid_weight,
@@ -66,36 +80,30 @@ def index(
 
 
 def remove(
-    ids: Annotated[list[str], typer.Argument(help="Document ids.")],
+    ids: Annotated[list[str] | None, typer.Argument(help="Document ids.")] = None,
     kb: KbOption = Path("kb"),
+    where: WhereOption = None,
+    discard_pending: DiscardOption = False,
 ) -> None:
-    """Take documents out of a knowledge base."""
+    """Take documents out of a knowledge base: those of some ids, or all that fit a condition."""
+    from realm.openqa.document_list import list_documents
     from realm.openqa.indexing import remove_documents
-
-    removed, manifest = remove_documents(kb, ids)
-    stdout.print(f"removed {removed} of {len(set(ids))} documents; {kb} is now version {manifest.version}")
-
-
-def info(
-    kb: KbOption = Path("kb"),
-    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare digests.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Say what is in a knowledge base, and whether it holds together."""
     from realm.openqa.knowledge_base import KnowledgeBase
-    from realm.openqa.verification import verify_folder
 
+    if (where is None) == (not ids):
+        raise UsageError("Give either ids of documents or --where CONDITION. See: realm remove --help")
     base = KnowledgeBase.open(kb)
-    if verify:
-        verify_folder(kb)
-    figures = _figures(base) | {"verified": verify}
-    if json:
-        print_json(figures)
+    asked = list(dict.fromkeys(ids or [])) if where is None else [one.id for one in list_documents(base, where)]
+    unknown = _unknown(base, asked) if where is None else []
+    if not asked:
+        stdout.print(f"no document fits the condition; {kb} is still version {base.manifest.version}")
         return
-    for name, value in figures.items():
-        if value is None:
-            continue
-        stdout.print(f"{name:>14}  {_shown(value)}")
+    if len(unknown) == len(asked):
+        raise UsageError(f"{kb} has no document {_named(unknown)}. See: realm list --kb {kb}")
+    removed, manifest = remove_documents(kb, asked, discard_pending=discard_pending)
+    if unknown:
+        stderr.print(f"not there: {_named(unknown)}")
+    stdout.print(f"removed {removed:,} of {len(asked):,} documents; {kb} is now version {manifest.version}")
 
 
 def compact(
@@ -116,6 +124,7 @@ def compact(
         f"{kb}: version {report.manifest.version}, {report.dropped_versions:,} old versions and "
         f"{report.dropped_blocks:,} old blocks dropped, {format_bytes(max(report.freed_bytes, 0))} freed"
     )
+    print_search_remarks(report.manifest)
 
 
 def index_with_progress(
@@ -134,8 +143,8 @@ def index_with_progress(
 
         def show(report: IndexReport) -> None:
             nonlocal is_first
-            if is_first and report.estimate is not None and report.estimate.is_worth_telling:
-                bar.console.print(report.estimate.summary())
+            if is_first and report.estimate is not None:
+                print_estimate(report.estimate)
             is_first = False
             rate = report.blocks / report.seconds if report.seconds else None
             total = max(report.characters, report.characters_seen)
@@ -155,48 +164,30 @@ def index_with_progress(
 
 def print_index_report(report: IndexReport, kb: Path) -> None:
     """What a run did, in a few lines."""
-    if report.skipped is not None and report.skipped.total:
-        stderr.print(report.skipped.summary())
-        for example in report.skipped.examples.values():
-            stderr.print(f"  first: {example}")
+    print_skipped(report.skipped)
     _print_discarded(report.discarded_blocks)
     rate = f", {report.blocks / report.seconds:,.1f} blocks/s" if report.seconds and report.blocks else ""
     removed = f"{report.removed:,} removed, " if report.removed else ""
+    moved = f" ({report.moved:,} of them moved)" if report.moved else ""
     version = report.manifest.version if report.manifest else 0
     stdout.print(
         f"{kb}: version {version}, {report.added:,} documents added, {report.updated:,} updated, {removed}"
-        f"{report.unchanged:,} unchanged; {report.blocks:,} blocks embedded{rate}"
+        f"{report.unchanged:,} unchanged{moved}; {report.blocks:,} blocks embedded{rate}"
     )
+    if report.manifest is not None:
+        print_search_remarks(report.manifest)
 
 
 def _print_discarded(blocks: int) -> None:
     if blocks > 0:
-        stderr.print(f"an unfinished run over other sources was discarded: {blocks:,} blocks of it were embedded")
+        stderr.print(f"an unfinished run was discarded: {blocks:,} blocks of it were embedded")
 
 
-def _figures(base: KnowledgeBase) -> dict[str, Any]:
-    manifest = base.manifest
-    return {
-        "version": manifest.version,
-        "documents": manifest.documents,
-        "blocks": base.live_blocks,
-        "dimensions": manifest.dim,
-        "model": manifest.model.name,
-        "model_digest": manifest.model.digest,
-        "vector_bytes": sum(segment.bytes for segment in manifest.segments),
-        "dead_blocks": manifest.blocks - base.live_blocks,
-        "versions": base.versions(base.folder),
-        "search": "exact" if manifest.faiss is None else "faiss",
-        "recall_at_5": None if manifest.faiss is None else manifest.faiss.recall_at_5,
-        "recall_at_5000": None if manifest.faiss is None else manifest.faiss.recall_at_5000,
-        "hybrid_weight": manifest.hybrid_weight,
-    }
+def _unknown(base: KnowledgeBase, ids: list[str]) -> list[str]:
+    known = base.documents.get(ids, with_text=False)
+    return [id for id in ids if id not in known]
 
 
-def _shown(value: Any) -> str:
-    if type(value) is int:
-        return f"{value:,}"
-    if isinstance(value, list):
-        left_out = f"… {len(value) - _VERSIONS_SHOWN:,} older, " if len(value) > _VERSIONS_SHOWN else ""
-        return left_out + ", ".join(str(one) for one in value[-_VERSIONS_SHOWN:])
-    return str(value)
+def _named(ids: list[str]) -> str:
+    left_out = f" and {len(ids) - _IDS_SHOWN:,} more" if len(ids) > _IDS_SHOWN else ""
+    return ", ".join(map(repr, ids[:_IDS_SHOWN])) + left_out

@@ -12,8 +12,10 @@ import typer
 
 import realm.cli.answering
 import realm.cli.calibration
+import realm.cli.documents
 import realm.cli.evaluation
 import realm.cli.exchange
+import realm.cli.info
 import realm.cli.knowledge
 import realm.cli.refresh
 import realm.cli.serving
@@ -32,6 +34,8 @@ app = typer.Typer(
 )
 realm.cli.answering.add_to(app)
 realm.cli.knowledge.add_to(app)
+realm.cli.documents.add_to(app)
+realm.cli.info.add_to(app)
 realm.cli.serving.add_to(app)
 realm.cli.exchange.add_to(app)
 realm.cli.evaluation.add_to(app)
@@ -49,6 +53,7 @@ def main() -> int:
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("LANCE_LOG", "error")
     try:
         result = app(prog_name="realm", standalone_mode=False)
     except (UsageError, MissingExtraError) as exc:

@@ -7,19 +7,34 @@ from typing import Annotated
 
 import typer
 
-KbOption = Annotated[Path, typer.Option("--kb", help="Folder of the knowledge base.")]
+
+def given_path(text: str | Path) -> Path:
+    """A path of the command line. An empty one would be the current folder, and is more likely an empty variable."""
+    if text == "":
+        raise typer.BadParameter('found ""; give a path, such as . for the current folder')
+    return Path(text)
+
+
+KbOption = Annotated[
+    Path, typer.Option("--kb", parser=given_path, metavar="<path>", help="Folder of the knowledge base.")
+]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", help="Model folder with the same embedder of blocks; default: the one it was made with."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object and nothing else.")]
+SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable records out.")]
+MaxRamOption = Annotated[str | None, typer.Option("--max-ram", help="Most memory to take, such as 2GB.")]
+DiscardOption = Annotated[
+    bool, typer.Option("--discard-pending", help="Throw away what another run, which was stopped, has embedded.")
+]
 WhereOption = Annotated[
     str | None,
     typer.Option(
         "--where",
         metavar="CONDITION",
         help="Only documents for which this holds, such as: source = 'x' AND year >= 1990. "
-        "Columns are id, title, source, version and the keys of the metadata.",
+        "Columns are id, title, source (a file, or file:line), version and the keys of the metadata.",
     ),
 ]
 HybridOption = Annotated[

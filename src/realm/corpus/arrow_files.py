@@ -7,6 +7,7 @@ the columns that can be used and for no more rows than fit a few megabytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -27,27 +28,36 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def read_parquet(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
+def read_parquet(path: Path, name: str, skipper: Skipper, text_column: str = "text") -> Iterator[Document]:
     """A Parquet file with a column `text`, and optionally `id` and `title`, a document per row.
 
-    Other columns of texts, numbers, truth values, dates and times become metadata; lists, structures and bytes are
-    left out. Ids default to `<file name>:<row>`, counted from 1.
+    Other columns of texts, numbers, truth values, dates and times, and of short lists of them, become metadata, and so
+    do those of a structure named `metadata`; the others are left out. Ids default to `<file name>:<row>`, counted
+    from 1.
     """
-    return _read(path, name, skipper, _parquet_batches)
+    return _read(path, name, skipper, _parquet_batches, text_column)
 
 
-def read_arrow(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
+def read_arrow(path: Path, name: str, skipper: Skipper, text_column: str = "text") -> Iterator[Document]:
     """An Arrow file, in the stream format (as Hugging Face datasets write it) or the file format.
 
     What its columns mean is as in Parquet. Batches are as large as the file's writer made them.
     """
-    return _read(path, name, skipper, _arrow_batches)
+    return _read(path, name, skipper, _arrow_batches, text_column)
+
+
+_Choice = Callable[["pyarrow.Schema"], list[str]]
 
 
 def _read(
-    path: Path, name: str, skipper: Skipper, batches_of: Callable[[Path], Iterator[pyarrow.RecordBatch]]
+    path: Path,
+    name: str,
+    skipper: Skipper,
+    batches_of: Callable[[Path, _Choice], Iterator[pyarrow.RecordBatch]],
+    text_column: str,
 ) -> Iterator[Document]:
-    batches = batches_of(path)
+    report = skipper.report
+    batches = batches_of(path, partial(usable_columns, path=path, report=report, text_column=text_column))
     rows = 0
     while True:
         place = f"{path}:{rows + 1}" if rows else str(path)
@@ -55,7 +65,7 @@ def _read(
             batch = _guarded(next, batches, None)
             if batch is None:
                 return
-            found = _guarded(documents_of_batch, batch, path, name, rows)
+            found = _guarded(documents_of_batch, batch, path, name, rows, report, text_column)
         except BadRecord as bad:
             skipper.handle(place, bad)
             return
@@ -78,14 +88,14 @@ def _guarded(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         raise BadRecord("broken_stream", f"the file is broken or breaks off here: {first_line}") from exc
 
 
-def _parquet_batches(path: Path) -> Iterator[pyarrow.RecordBatch]:
+def _parquet_batches(path: Path, columns_of: _Choice) -> Iterator[pyarrow.RecordBatch]:
     from pyarrow import parquet
 
     # Order: a buffer, and no reading ahead, or a whole column of a row group is loaded at once.
     with parquet.ParquetFile(
         path, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
     ) as file:
-        columns = usable_columns(file.schema_arrow)
+        columns = columns_of(file.schema_arrow)
         for place in range(file.num_row_groups):
             group = file.metadata.row_group(place)
             bytes_per_row = max(1, group.total_byte_size // max(1, group.num_rows))
@@ -93,7 +103,7 @@ def _parquet_batches(path: Path) -> Iterator[pyarrow.RecordBatch]:
             yield from file.iter_batches(rows, row_groups=[place], columns=columns, use_threads=False)
 
 
-def _arrow_batches(path: Path) -> Iterator[pyarrow.RecordBatch]:
+def _arrow_batches(path: Path, columns_of: _Choice) -> Iterator[pyarrow.RecordBatch]:
     import pyarrow
     from pyarrow import ipc
 
@@ -102,7 +112,7 @@ def _arrow_batches(path: Path) -> Iterator[pyarrow.RecordBatch]:
         file.seek(0)
         opened = ipc.open_file if is_file_format else ipc.open_stream
         schema = opened(file).schema
-        places = [schema.get_field_index(column) for column in usable_columns(schema)]
+        places = [schema.get_field_index(column) for column in columns_of(schema)]
         file.seek(0)
         options = ipc.IpcReadOptions(included_fields=places, use_threads=False)
         reader = opened(file, options=options)

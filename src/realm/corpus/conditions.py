@@ -5,7 +5,8 @@
 Columns are id, title, source and version, and every key of the documents' metadata, also as `metadata.key` and, where
 it is no plain word, in double quotes. There are comparisons, IN, LIKE, BETWEEN and IS NULL, joined with AND, OR and
 NOT; nothing else of SQL. Compared with a number, a column counts as a number (double precision), and is NULL where it
-is none; compared with a text or another column, as a text. A key that a document does not have is NULL.
+is none; compared with a text or another column, as a text. A key that a document does not have is NULL. A truth value
+is the text `true` or `false`. The source of a record, such as `a.csv:2`, is equal to that text and to `a.csv`.
 
 The text of a condition is never handed to a database: what is not in the lists below is refused.
 """
@@ -13,7 +14,7 @@ The text of a condition is never handed to a database: what is not in the lists 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from typing import Any, NoReturn
 
@@ -28,6 +29,7 @@ _Test = Callable[[DocumentColumns], Any]
 _COMPARISONS = {"EQ": "equal", "NEQ": "not_equal", "LT": "less", "LTE": "less_equal", "GT": "greater",
                 "GTE": "greater_equal"}  # fmt: skip
 _MIRRORED = {"LT": "GT", "LTE": "GTE", "GT": "LT", "GTE": "LTE"}
+_LINE = r":[0-9]+$"
 _MAX_DEPTH = 50
 _SHOWN = 60
 
@@ -60,18 +62,31 @@ class Condition:
             CorruptFileError: The documents are damaged, or name blocks that are not there.
         """
         edges = np.zeros(blocks + 1, dtype=np.int64)
-        filled: set[str] = set()
-        for columns in DocumentColumns.of(documents, self.columns, hides_folders=self._hides_folders):
-            filled |= columns.filled()
-            first, count = columns.places(self._test(columns))
+        for columns, chosen in self._tested(documents, ()):
+            first, count = columns.places(chosen)
             last = first + count
             if len(last) and int(last.max()) > blocks:
                 raise CorruptFileError(f"{documents.path}: documents name block {int(last.max()):,} of {blocks:,}")
             np.add.at(edges, first, 1)
             np.add.at(edges, last, -1)
+        return np.cumsum(edges[:-1]) > 0
+
+    def documents(self, documents: DocumentStore, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """Those of `FIELDS` that are asked for, as texts, of each document for which the condition holds.
+
+        Raises:
+            UsageError: No document has a column that it names; known when all have been read.
+        """
+        for columns, chosen in self._tested(documents, fields):
+            yield from columns.texts(fields, chosen)
+
+    def _tested(self, documents: DocumentStore, fields: Iterable[str]) -> Iterator[tuple[DocumentColumns, Any]]:
+        filled: set[str] = set()
+        for columns in DocumentColumns.of(documents, {*self.columns, *fields}, hides_folders=self._hides_folders):
+            filled |= columns.filled()
+            yield columns, self._test(columns)
         if missing := sorted(self.columns - filled):
             self._require_known(missing, documents)
-        return np.cumsum(edges[:-1]) > 0
 
     def _require_known(self, columns: Iterable[str], documents: DocumentStore) -> None:
         """Raise for a column that no document has, with the nearest one that some have."""
@@ -147,6 +162,9 @@ class Condition:
             other = self._column(right)
             return lambda columns: compare(columns.text(name), columns.text(other))
         value = self._value(right)
+        if isinstance(value, str) and name == "source" and kind in ("EQ", "NEQ"):
+            is_same = self._membership(left, [value])
+            return is_same if kind == "EQ" else lambda columns: pc.invert(is_same(columns))
         if isinstance(value, str):
             return lambda columns: compare(columns.text(name), value)
         return lambda columns: compare(columns.number(name), value)
@@ -160,10 +178,14 @@ class Condition:
         numbers = pa.array([value for value in values if not isinstance(value, str)], pa.float64())
 
         def test(columns: DocumentColumns) -> Any:
+            text = columns.text(name)
+            pairs = [(text, texts), (columns.number(name), numbers)]
+            if name == "source":
+                pairs.append((pc.replace_substring_regex(text, _LINE, ""), texts))
             # Arrow calls NULL no member of anything; in SQL that is unknown, also when negated.
             found = [
                 pc.if_else(pc.is_valid(column), pc.is_in(column, among), pa.scalar(None, pa.bool_()))
-                for column, among in ((columns.text(name), texts), (columns.number(name), numbers))
+                for column, among in pairs
                 if len(among)
             ]
             return reduce(pc.or_kleene, found)
@@ -199,7 +221,9 @@ class Condition:
                 return str(inner.this)
             number = float(inner.this)
             return -number if negative else number
-        self._refuse(f"{_short(node.sql())} stands where a number or a text in single quotes should")
+        if type(node).__name__ == "Boolean":
+            return "true" if node.this else "false"
+        self._refuse(f"{_short(node.sql())} stands where a number, true, false or a text in single quotes should")
 
 
 def _short(text: str) -> str:

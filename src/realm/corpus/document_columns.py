@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,13 @@ class DocumentColumns:
             columns = zip(self._metadata.column_names, self._metadata.columns, strict=True)
             found |= {_PREFIX + name for name, column in columns if column.null_count < len(column)}
         return found
+
+    def texts(self, names: Sequence[str], chosen: Any) -> Iterator[tuple[str, ...]]:
+        """Columns of the documents for which `chosen` is true, not NULL."""
+        import pyarrow.compute as pc
+
+        is_chosen = pc.fill_null(chosen, False)
+        return zip(*(self.text(name).filter(is_chosen).to_pylist() for name in names), strict=True)
 
     def places(self, chosen: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First block and number of blocks of the documents for which `chosen` is true, not NULL."""

@@ -18,6 +18,10 @@ from realm.corpus.skips import BadRecord, Skipper
 _STATE = "state.json"
 _INFO = "dataset_info.json"
 _SPLITS = "dataset_dict.json"
+# A knowledge base has it from its first moment on.
+_DOCUMENTS = "documents.lance/"
+_WEIGHTS = (".safetensors", ".bin")
+_WORD_PIECES = {"vocab.txt", "tokenizer.json"}
 
 
 def files_of(source: Path, suffixes: tuple[str, ...], skipper: Skipper) -> Iterator[tuple[Path, str]]:
@@ -27,8 +31,9 @@ def files_of(source: Path, suffixes: tuple[str, ...], skipper: Skipper) -> Itera
 
     Args:
         source: A file; or a folder, which is searched to the bottom in the order of relative paths. Hidden files and
-            folders are passed over. Of a Hugging Face dataset, the Arrow files that belong to it are taken and
-            nothing else.
+            folders are passed over, and so are knowledge bases and models, which are counted as `knowledge_base`
+            and `model_folder`. Of a Hugging Face dataset, the Arrow files that belong to it are taken and nothing
+            else.
         suffixes: Endings, in lower case, of files to take from a folder. The others are counted as `other_kind`,
             and links to folders, which may lead in circles, as `link_to_folder`.
         skipper: What to do with folders that cannot be read, and files that are none: pipes, devices, broken links.
@@ -61,6 +66,12 @@ def _contents(folder: Path, prefix: str, suffixes: tuple[str, ...], skipper: Ski
         names = sorted(_entries(folder) if names is None else names)
     except BadRecord as bad:
         skipper.handle(str(folder), bad)
+        return
+    if _DOCUMENTS in names:
+        skipper.report.add("knowledge_base", f"{folder}: a knowledge base; its files are no documents")
+        return
+    if "config.json" in names and _WORD_PIECES & set(names) and any(name.endswith(_WEIGHTS) for name in names):
+        skipper.report.add("model_folder", f"{folder}: a model; its files are no documents")
         return
     for name in names:
         path = folder / name

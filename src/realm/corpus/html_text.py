@@ -208,7 +208,7 @@ def _decoded(data: bytes) -> str:
         if bad.reason != "not_utf8":
             raise
         if not encoding:
-            raise BadRecord(bad.reason, f"{bad.problem}; the page declares no other encoding that is known") from bad
+            raise BadRecord(bad.reason, f"{bad.problem}, for the page declares no encoding that is known") from bad
     return _decoded_as(data, encoding, "it declares")
 
 

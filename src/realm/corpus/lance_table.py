@@ -81,7 +81,7 @@ class LanceTable:
         if not path.is_dir():
             raise KnowledgeBaseError(f"{path}: missing; this is no complete knowledge base")
         wanted = "the newest version" if version is None else f"version {version}"
-        with _errors(KnowledgeBaseError, f"{path}: {wanted} cannot be opened"):
+        with _errors(KnowledgeBaseError, f"{path}: {wanted} cannot be opened. {_REBUILD}"):
             dataset = lance.dataset(
                 str(path), version, index_cache_size_bytes=_CACHE_BYTES, metadata_cache_size_bytes=_CACHE_BYTES
             )

@@ -40,7 +40,8 @@ _MAX_PARTS = 16
 _TIMES_BY_TEXT = 4
 _LEAST_BY_TEXT = 400
 _LEAST_BY_TITLE = 100
-_BUILD_MEGABYTES = 1024
+BUILD_MEGABYTES = 1024
+_LEAST_MEGABYTES = 64
 _ROWS_AT_ONCE = 1024
 
 
@@ -63,7 +64,7 @@ _NOTHING = WordHits(np.empty(0, np.float32), np.empty(0, np.int64))
 class LexicalIndex(BlockStore):
     """A block store that can be searched by words."""
 
-    def complete(self, *, as_one: bool = False, max_megabytes: int = _BUILD_MEGABYTES) -> None:
+    def complete(self, *, as_one: bool = False, max_megabytes: int = BUILD_MEGABYTES) -> None:
         """Bring all rows into the index, as a new version unless they are there.
 
         New rows become a part of their own, so that the work is that of the new rows; when there are too many parts,
@@ -71,7 +72,8 @@ class LexicalIndex(BlockStore):
 
         Args:
             as_one: Make one of all parts, as files can only be merged where the same parts of the index know them.
-            max_megabytes: Memory for making the index, where it is made from nothing.
+            max_megabytes: Memory for making the index, where it is made from nothing; there must be some for it to be
+                made at all.
 
         Raises:
             KnowledgeBaseError: It cannot be written.
@@ -85,7 +87,11 @@ class LexicalIndex(BlockStore):
                 part = self._description(column)
                 if part is None:
                     self._dataset.create_scalar_index(
-                        column, "INVERTED", name=_name(column), memory_limit=max_megabytes, **_ANALYSIS
+                        column,
+                        "INVERTED",
+                        name=_name(column),
+                        memory_limit=max(max_megabytes, _LEAST_MEGABYTES),
+                        **_ANALYSIS,
                     )
                 elif part.num_rows_indexed < rows or (as_one and len(part.segments) > 1):
                     merged = len(part.segments) + 1 if as_one or len(part.segments) >= _MAX_PARTS else 0

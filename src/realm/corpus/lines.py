@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ def decode(data: bytes, offset: int) -> str:
     except UnicodeDecodeError as exc:
         raise BadRecord(
             "not_utf8",
-            f"not UTF-8: byte 0x{data[exc.start]:02x} at offset {offset + exc.start:,} of the file",
+            f"not UTF-8: byte 0x{data[exc.start]:02x} at offset {offset + exc.start:,} of the file: save it as UTF-8",
         ) from exc
     # UTF-16 of plain English is valid UTF-8, full of these; taken as text it would never be found again.
     if "\0" in text:
@@ -189,13 +190,18 @@ def _parse(data: bytes, offset: int) -> dict[str, Any]:
         # Without its line break, so that the column of an error is one of this line.
         value = json.loads(decode(data.rstrip(b"\r\n"), offset))
     except (ValueError, RecursionError) as exc:
-        raise BadRecord("broken_json", f"broken JSON: {_one_line(exc)}") from exc
+        raise BadRecord("broken_json", f"broken JSON: {json_problem(exc)}") from exc
     if not isinstance(value, dict):
         raise BadRecord("broken_json", f"the line is {kind_of(value)}; it must be a JSON object")
     return value
 
 
-def _one_line(exc: Exception) -> str:
+def json_problem(exc: Exception) -> str:
+    """What `json.loads` found wrong with a text."""
     if isinstance(exc, json.JSONDecodeError):
-        return f"{exc.msg} at column {exc.colno}"
-    return "nested too deeply" if isinstance(exc, RecursionError) else str(exc)
+        return f"{exc.msg} at {'' if exc.lineno == 1 else f'line {exc.lineno}, '}column {exc.colno}"
+    if isinstance(exc, RecursionError):
+        return "nested too deeply"
+    if "set_int_max_str_digits" in str(exc):
+        return f"a number of more than {sys.get_int_max_str_digits():,} digits; write it as a string"
+    return str(exc)

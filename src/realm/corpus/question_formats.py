@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from realm.corpus.fields import kind_of
-from realm.corpus.lines import JSON_LINES_SUFFIXES, MAX_RECORD_BYTES, Record, open_source, read_records
+from realm.corpus.lines import JSON_LINES_SUFFIXES, MAX_RECORD_BYTES, Record, json_problem, open_source, read_records
 from realm.corpus.list_literal import parse_string_list
 from realm.corpus.skips import BadRecord, Skipper
 from realm.errors import SourceError
@@ -94,7 +94,7 @@ def _squad_records(path: Path, skipper: Skipper) -> Iterator[Record]:
     except (OSError, ValueError, RecursionError) as exc:
         names = ", ".join(JSON_LINES_SUFFIXES)
         raise SourceError(
-            f"{path}: broken JSON: {exc}. JSON lines must be named {names}; other JSON must be SQuAD's"
+            f"{path}: broken JSON: {json_problem(exc)}. JSON lines must be named {names}; other JSON must be SQuAD's"
         ) from exc
     if not isinstance(whole, dict) or not isinstance(whole.get("data"), list):
         raise SourceError(f'{path}: not SQuAD JSON: there is no list "data"; {_EXPECTED}')

@@ -8,8 +8,11 @@ from realm.corpus.digest_set import DigestSet
 from realm.errors import SourceError
 
 NEVER_DOCUMENTS = frozenset(
-    ["other_kind", "link_to_folder", "namespace", "redirect", "list_title", "disambiguation", "other_model", "no_prose"]
-)
+    [
+        "other_kind", "link_to_folder", "knowledge_base", "model_folder", "dropped_field",
+        "namespace", "redirect", "list_title", "disambiguation", "other_model", "no_prose",
+    ]
+)  # fmt: skip
 """Reasons that count what is left out on purpose: files of other kinds, pages of a Wikipedia that are no articles."""
 
 _LONGEST_QUOTE = 80
@@ -65,10 +68,17 @@ class SkipReport:
 
 
 class Skipper:
-    """Decides what a bad record does: stop the run, or be counted and left out."""
+    """Decides what a bad record does: stop the run, or be counted and left out.
 
-    def __init__(self, skip_bad: bool, report: SkipReport | None) -> None:
+    Args:
+        skip_bad: Whether it is left out.
+        report: Where it is counted then.
+        advice: What to do about a record that stops the run.
+    """
+
+    def __init__(self, skip_bad: bool, report: SkipReport | None, advice: str = "") -> None:
         self.skip_bad = skip_bad
+        self._advice = f". {advice}" if advice else ""
         self.report = SkipReport() if report is None else report
 
     def handle(self, place: str, bad: BadRecord) -> None:
@@ -79,7 +89,7 @@ class Skipper:
         """
         message = printable(f"{place}: {bad.problem}")
         if not self.skip_bad:
-            raise SourceError(message) from bad
+            raise SourceError(message + self._advice) from bad
         self.report.add(bad.reason, message)
 
 

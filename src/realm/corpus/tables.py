@@ -8,40 +8,64 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from realm.corpus.fields import document_of_fields
+from realm.corpus.fields import column_names, document_of_fields
 from realm.corpus.lines import MAX_RECORD_BYTES, decode, numbered_lines, too_long
 from realm.corpus.skips import BadRecord, Skipper, shortened
 from realm.records import Document
 
+_DELIMITERS = ",;\t"
 
-def read_csv(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
+
+def read_csv(path: Path, name: str, skipper: Skipper, text_column: str = "text") -> Iterator[Document]:
     """A file of comma-separated values: the first row names the columns, and `text` must be one of them.
 
     A field may be quoted, and then hold line breaks, and quotes written twice. Empty fields count as missing. Ids
-    default to `<file name>:<line>`.
+    default to `<file name>:<line>`. Where the first row names `text` only if semicolons or tabs separate it, they do.
     """
-    return _read(path, name, skipper, ",")
+    return _read(path, name, skipper, _delimiter(path, text_column), text_column)
 
 
-def read_tsv(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
+def read_tsv(path: Path, name: str, skipper: Skipper, text_column: str = "text") -> Iterator[Document]:
     """The same with tabs. A field that begins with a quote must be quoted as in CSV."""
-    return _read(path, name, skipper, "\t")
+    return _read(path, name, skipper, "\t", text_column)
 
 
-def _read(path: Path, name: str, skipper: Skipper, delimiter: str) -> Iterator[Document]:
+def _delimiter(path: Path, text_column: str) -> str:
+    """What separates the names in the first line; a comma where no name is that of the texts."""
+    for _, offset, line in numbered_lines(path):
+        if isinstance(line, BadRecord):
+            break
+        if line.isspace():
+            continue
+        with suppress(BadRecord, csv.Error):
+            header = decode(line, offset)
+            for delimiter in _DELIMITERS:
+                names = [name.strip() for row in csv.reader([header], delimiter=delimiter) for name in row]
+                if "text" in column_names(names, text_column):
+                    return delimiter
+        break
+    return ","
+
+
+def _read(path: Path, name: str, skipper: Skipper, delimiter: str, text_column: str) -> Iterator[Document]:
     rows = _Rows(path, delimiter)
     header: list[str] | None = None
+    texts = text_column
     while True:
         try:
             row = rows.next_row()
             if row is None:
                 return
             if header is None:
-                header = _header(row)
+                header = _header(row, text_column)
+                texts = column_names(header, text_column)["text"]
                 continue
-            document = _document(header, row, f"{path}:{rows.first_line}", f"{name}:{rows.first_line}")
+            fields = _fields(header, row, texts)
+            place = f":{rows.first_line}"
+            document = document_of_fields(fields, f"{path}{place}", f"{name}{place}", text_column=text_column)
         except BadRecord as bad:
             skipper.handle(f"{path}:{rows.first_line}", bad)
             if header is None:
@@ -50,22 +74,22 @@ def _read(path: Path, name: str, skipper: Skipper, delimiter: str) -> Iterator[D
         yield document
 
 
-def _header(row: list[str]) -> list[str]:
+def _header(row: list[str], text_column: str) -> list[str]:
     names = [name.strip() or f"column {place}" for place, name in enumerate(row, 1)]
     found = shortened(", ".join(names))
-    if "text" not in names:
-        raise BadRecord("no_text_column", f'the first row names no column "text"; it names {found}')
+    if "text" not in column_names(names, text_column):
+        advice = "name the one to read with --text-column"
+        raise BadRecord("no_text_column", f'the first row names no column "{text_column}"; it names {found}; {advice}')
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise BadRecord("bad_header", f'the first row names the column "{shortened(name)}" {count} times')
     return names
 
 
-def _document(header: list[str], row: list[str], place: str, default_id: str) -> Document:
+def _fields(header: list[str], row: list[str], texts: str) -> dict[str, str]:
     if len(row) != len(header):
         raise BadRecord("bad_row", f"the row has {len(row)} fields; the first row of the file has {len(header)}")
-    fields = {name: value for name, value in zip(header, row, strict=True) if value or name == "text"}
-    return document_of_fields(fields, place, default_id)
+    return {name: value for name, value in zip(header, row, strict=True) if value or name == texts}
 
 
 class _Rows:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from realm.corpus.fields import require_text
+from realm.corpus.fields import is_blank, require_text
 from realm.corpus.html_text import html_text
 from realm.corpus.lines import decode, read_whole
 from realm.corpus.skips import BadRecord, Skipper
@@ -42,7 +42,7 @@ def read_html(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
     """An HTML page as one document: its readable text, which offsets point into, not the markup."""
     try:
         title, text = html_text(read_whole(path))
-        if not text:
+        if is_blank(text):
             raise BadRecord("no_text", "no text to read besides markup, scripts and navigation")
     except BadRecord as bad:
         skipper.handle(str(path), bad)

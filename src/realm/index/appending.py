@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from realm.errors import CorruptFileError
 from realm.index.segments import REBUILD, damaged
 
 _CHUNK_BYTES = 8 << 20
@@ -60,7 +61,16 @@ def digest_of(file: BinaryIO, size_bytes: int) -> Any:
     return digest
 
 
-def sha256_of_start(path: Path, size_bytes: int) -> str:
-    """Hex SHA-256 of a file's first `size_bytes`: the rest belongs to a newer version."""
-    with path.open("rb") as file:
-        return str(digest_of(file, size_bytes).hexdigest())
+def check_start(path: Path, size_bytes: int, sha256: str, rebuild: str = REBUILD) -> None:
+    """Compare a file's first `size_bytes` with their digest: the rest belongs to a newer version.
+
+    Raises:
+        CorruptFileError: They are others, or cannot be read. `rebuild` is the next command.
+    """
+    try:
+        with path.open("rb") as file:
+            found = digest_of(file, size_bytes).hexdigest()
+    except OSError as exc:
+        raise CorruptFileError(f"{path}: cannot be read ({exc.strerror or exc}). {rebuild}") from exc
+    if found != sha256:
+        raise damaged(path, rebuild)

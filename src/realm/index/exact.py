@@ -8,16 +8,18 @@ Every row is looked at, by its codes where there are some, else by its vector; w
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float16, Float32, Int64
 
 from realm.errors import KnowledgeBaseError
 from realm.index.code_scans import scan_codes
 from realm.index.code_segments import REBUILD
 from realm.index.codes import CodeStore
 from realm.index.protocol import Hits
-from realm.index.scans import Queries, Tile, scan_vectors
+from realm.index.scans import Queries, Tile, copied, scan_vectors
 from realm.index.shortlist import Shortlist
 from realm.index.sketch_scan import BoundedTile, scan_sketches, sketches_can_be_scanned
 from realm.index.sketches import SketchStore
@@ -58,7 +60,8 @@ class ExactIndex:
             tombstones: Rows that are gone.
             codes: Codes of the same vectors; make searching several times as fast.
             sketches: Sketches of the first of them; make searching for a few rows faster still.
-            device: Where vectors are multiplied. Codes and sketches are used on the CPU only.
+            device: Where vectors are multiplied. Codes and sketches are used on the CPU only; a graphics card gets a
+                copy of the vectors, which must fit on it, at the first search.
 
         Raises:
             KnowledgeBaseError: The codes are not of as many rows, or of as many numbers, as the vectors; or
@@ -124,8 +127,13 @@ class ExactIndex:
                     # Codes do not tell these rows apart.
                     break
         if next_row < self._store.rows:
-            for tile in scan_vectors(self._store, queries, self._device, next_row):
+            for tile in scan_vectors(self._store, queries, self._device, next_row, self._resident):
                 _add(tile, shortlists, live)
+
+    @cached_property
+    def _resident(self) -> Float16[torch.Tensor, "row dim"] | None:
+        """A copy of all vectors on a graphics card; None on the CPU, which reads the files."""
+        return None if self._device.type == "cpu" else copied(self._store, self._device)
 
     def _scan_sketches(
         self, queries: Queries, shortlists: list[Shortlist], k: int, live: Bool[np.ndarray, " row"] | None

@@ -155,7 +155,7 @@ def _sample_rows(vectors: int, dim: int, nlist: int, ram_bytes: int) -> int:
     if fitting < least:
         raise KnowledgeBaseError(
             f"FAISS over {vectors:,} vectors was given {ram_bytes / 2**20:,.0f} MiB of memory to build in; it needs "
-            f"{(needed + least * row_bytes) / 2**20:,.0f}. Give it more, or search exactly."
+            f"{(needed + least * row_bytes) / 2**20:,.0f}. Give it more (--max-ram), or take --search exact."
         )
     return min(most, fitting)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from realm.errors import CorruptFileError
 from realm.index.scans import Queries, scan_vectors
-from realm.index.segments import NUMBER, REBUILD
+from realm.index.segments import NUMBER, REBUILD, not_finite
 from realm.index.shortlist import Shortlist
 from realm.index.vectors import VectorStore
 
@@ -44,7 +45,7 @@ class RowReader:
         """The vectors of `rows`, in their order.
 
         Raises:
-            CorruptFileError: A file has become shorter since it was opened.
+            CorruptFileError: A file has become shorter since it was opened; or a number is NaN or infinite.
         """
         places = np.searchsorted(self._firsts, rows, side="right") - 1
         offsets = (rows - self._firsts[places]) * self._row_bytes
@@ -57,7 +58,11 @@ class RowReader:
         )
         if len(data) != len(rows) * size:
             raise CorruptFileError(f"{self._paths[0]} or a file beside it has become shorter. {REBUILD}")
-        return torch.from_numpy(np.frombuffer(data, dtype=NUMBER).reshape(len(rows), self._dim)).float()
+        vectors = torch.from_numpy(np.frombuffer(data, dtype=NUMBER).reshape(len(rows), self._dim)).float()
+        is_number = np.isfinite(vectors.numpy())
+        if not is_number.all():
+            raise not_finite(Path(self._paths[places[~is_number.all(axis=1)][0]]))
+        return vectors
 
 
 def best(

@@ -16,14 +16,16 @@ overflow. Knows vectors and rows only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int64, UInt16
+from jaxtyping import Float, Float16, Float32, Float64, Int64, UInt16
 
 from realm.index.quantising import widened
+from realm.index.segments import not_finite
 from realm.index.vectors import VectorStore
 
 # Twice u: covers the second-order terms and the operations around the sum.
@@ -38,6 +40,7 @@ SMALLEST = 2.0**-124
 _TILE_NUMBERS = 1 << 20
 _DEVICE_TILE_NUMBERS = 1 << 27
 _MIN_TILE_ROWS = 1 << 12
+_ROWS_COPIED = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +125,18 @@ def score(
     return terms[:, 0].cpu().numpy()
 
 
-def scan_vectors(store: VectorStore, queries: Queries, device: torch.device, start: int = 0) -> Iterator[Tile]:
-    """All rows from `start` on, in order."""
+def scan_vectors(
+    store: VectorStore,
+    queries: Queries,
+    device: torch.device,
+    start: int = 0,
+    resident: Float16[torch.Tensor, "row dim"] | None = None,
+) -> Iterator[Tile]:
+    """All rows from `start` on, in order; from the copy on the device if there is one.
+
+    Raises:
+        CorruptFileError: A number is NaN or infinite.
+    """
     columns = torch.from_numpy(queries.scaled).to(device).T.contiguous()
     sums = np.abs(queries.scaled.astype(np.float64)).sum(axis=1)
     weights = sums * (2 * UNIT * (store.dim + 8) + reduced_unit(device))
@@ -133,10 +146,20 @@ def scan_vectors(store: VectorStore, queries: Queries, device: torch.device, sta
     buffer = torch.empty((min(max_rows, store.rows), store.dim), device=device)
     for first, halves in store.chunks(max_rows, start):
         rows = buffer[: len(halves)]
-        rows.copy_(torch.from_numpy(halves))
+        rows.copy_(torch.from_numpy(halves) if resident is None else resident[first : first + len(halves)])
         largest = max(abs(float(end)) for end in torch.aminmax(rows))
+        if not math.isfinite(largest):
+            raise not_finite(store.file_of(first))
         # The nearest number of its own type to each product is itself.
         yield Tile(first, (rows @ columns).T, largest, weights, absolute_error(queries), 0.0, rows)
+
+
+def copied(store: VectorStore, device: torch.device) -> Float16[torch.Tensor, "row dim"]:
+    """All vectors, on a device."""
+    vectors = torch.empty((store.rows, store.dim), dtype=torch.float16, device=device)
+    for first, halves in store.chunks(_ROWS_COPIED):
+        vectors[first : first + len(halves)] = torch.from_numpy(halves)
+    return vectors
 
 
 def absolute_error(queries: Queries) -> Float64[np.ndarray, " query"]:

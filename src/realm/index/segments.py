@@ -98,6 +98,14 @@ def check_bytes(path: Path, expected: int, is_last: bool, rebuild: str) -> None:
         raise CorruptFileError(f"{path}: {found:,} bytes, where the manifest names {expected:,}. {rebuild}")
 
 
+def not_finite(path: Path) -> CorruptFileError:
+    """The error for a file with a number that no writer has let through."""
+    return CorruptFileError(
+        f"{path}: a number in it is NaN or infinite, which none was when it was written. "
+        "See what else is damaged with: realm info --verify"
+    )
+
+
 def damaged(path: Path, rebuild: str = REBUILD) -> CorruptFileError:
     """The error for a file whose digest is wrong."""
     return CorruptFileError(f"{path}: the bytes are not those the manifest names (SHA-256 differs). {rebuild}")

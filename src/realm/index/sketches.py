@@ -26,7 +26,7 @@ from jaxtyping import Float32, UInt8
 
 from realm.artifacts import sync_directory
 from realm.errors import CorruptFileError, KnowledgeBaseError
-from realm.index.appending import sha256_of_start
+from realm.index.appending import check_start
 from realm.index.code_segments import REBUILD
 from realm.index.segments import check_bytes, check_entry, damaged
 from realm.index.sketching import (
@@ -154,9 +154,7 @@ class SketchStore:
             CorruptFileError: A file's bytes are not those the manifest names.
         """
         for file in self.files:
-            path = self._folder / file.segment.name
-            if sha256_of_start(path, file.segment.bytes) != file.segment.sha256:
-                raise damaged(path, REBUILD)
+            check_start(self._folder / file.segment.name, file.segment.bytes, file.segment.sha256, REBUILD)
 
 
 def build_sketches(

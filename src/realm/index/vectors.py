@@ -22,8 +22,8 @@ from jaxtyping import Float, Float16, Float32, Int64
 
 from realm.artifacts import sync_directory
 from realm.errors import ModelError
-from realm.index.appending import AppendedFile, sha256_of_start
-from realm.index.segments import NUMBER, Segment, check_segments, damaged
+from realm.index.appending import AppendedFile, check_start
+from realm.index.segments import NUMBER, Segment, check_segments, not_finite
 
 ROWS_PER_SEGMENT = 1 << 20
 
@@ -175,6 +175,7 @@ class VectorStore:
 
         Raises:
             IndexError: There is no such row.
+            CorruptFileError: A number is NaN or infinite.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= self.rows):
@@ -184,7 +185,13 @@ class VectorStore:
         for place in np.unique(places):
             chosen = np.flatnonzero(places == place)
             vectors[chosen] = self._maps[place][rows[chosen] - self._ends[place]]
+        if not np.isfinite(vectors).all():
+            raise not_finite(self.file_of(int(rows[~np.isfinite(vectors).all(axis=1)][0])))
         return vectors
+
+    def file_of(self, row: int) -> Path:
+        """The file that holds a row."""
+        return self._folder / self.segments[int(np.searchsorted(self._ends, row, side="right")) - 1].name
 
     def chunks(self, max_rows: int, start: int = 0) -> Iterator[tuple[int, Float16[np.ndarray, "row dim"]]]:
         """Vectors in order, from row `start` on: the first row's number, and up to `max_rows` rows straight from
@@ -200,6 +207,4 @@ class VectorStore:
             CorruptFileError: A file's bytes are not those the manifest names.
         """
         for segment in self.segments:
-            path = self._folder / segment.name
-            if sha256_of_start(path, segment.bytes) != segment.sha256:
-                raise damaged(path)
+            check_start(self._folder / segment.name, segment.bytes, segment.sha256)

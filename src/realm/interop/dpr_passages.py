@@ -11,11 +11,12 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
+from realm.corpus.skips import BadRecord, Skipper, UniqueIds
 from realm.errors import SourceError
 from realm.records import Document
 
@@ -29,17 +30,21 @@ class PassageFile:
 
     Args:
         path: The file; whether it is compressed is seen from its bytes.
+        skipper: What a line that is no passage does; it stops the run unless given.
 
     Attributes:
         path: The file.
         total_bytes: Its size.
+        read_passages: How many of its passages have been given out.
 
     Raises:
         SourceError: The file is missing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, skipper: Skipper | None = None) -> None:
         self.path = path
+        self.read_passages = 0
+        self._skipper = skipper or Skipper(False, None)
         self._file: BinaryIO | None = None
         try:
             self.total_bytes = path.stat().st_size
@@ -49,17 +54,22 @@ class PassageFile:
     @property
     def read_bytes(self) -> int:
         """How much of it has been read."""
-        return self._file.tell() if self._file is not None and not self._file.closed else 0
+        if self._file is None:
+            return 0
+        return self.total_bytes if self._file.closed else self._file.tell()
 
     def documents(self) -> Iterator[Document]:
         """Every passage as a document, with the id it has there.
 
         Raises:
-            SourceError: The file is cut off, has other columns, or a line is not a passage; the
+            SourceError: The file is cut off, has other columns, a line is not a passage, or an id occurs twice; the
                 message names the line. Passages before it have been given out by then.
         """
-        rows = csv.reader(self._lines(), delimiter="\t", strict=True)
-        number = 1
+        with closing(self._lines()) as lines:
+            yield from self._documents(csv.reader(lines, delimiter="\t", strict=True))
+
+    def _documents(self, rows: Any) -> Iterator[Document]:
+        number, known = 1, UniqueIds()
         try:
             header = next(rows, None)
             if header != _COLUMNS:
@@ -67,15 +77,17 @@ class PassageFile:
                 raise SourceError(f"{self.path} begins with {found}; expected the header id, text, title, with tabs.")
             for fields in rows:
                 number = rows.line_num
-                if len(fields) != len(_COLUMNS) or not fields[0].strip():
-                    raise SourceError(
-                        f"{self.path}:{number}: {len(fields)} fields; expected id, text and title, with tabs between."
-                    )
-                yield Document(id=fields[0], title=fields[2], text=fields[1], source=f"{self.path}:{number}")
+                try:
+                    document = _passage(fields, f"{self.path}:{number}", known)
+                except BadRecord as bad:
+                    self._skipper.handle(f"{self.path}:{number}", bad)
+                else:
+                    self.read_passages += 1
+                    yield document
         except csv.Error as exc:
             raise SourceError(f"{self.path}:{number + 1}: {exc}; the file is damaged or no table of DPR's.") from exc
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self) -> Generator[str, None, None]:
         with self._opened() as file:
             number = 0
             while line := file.readline(_LONGEST_LINE_CHARACTERS):
@@ -101,3 +113,10 @@ class PassageFile:
             ) from exc
         except OSError as exc:
             raise SourceError(f"{self.path} cannot be read: {exc.strerror or exc}") from exc
+
+
+def _passage(fields: list[str], source: str, known: UniqueIds) -> Document:
+    if len(fields) != len(_COLUMNS) or not fields[0].strip():
+        raise BadRecord("other_fields", f"{len(fields)} fields; expected id, text and title, with tabs between.")
+    known.claim(fields[0])
+    return Document(id=fields[0], title=fields[2], text=fields[1], source=source)

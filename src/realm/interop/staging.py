@@ -1,13 +1,16 @@
 """Files and folders that appear under their name whole or not at all.
 
     .NAME.PID.tmp ──written, brought to the disk──► NAME        an error in between takes it away again
+    NAME ──moved away for it──► .NAME.PID.old
 
-Knows nothing of what is written.
+What a killed process leaves is cleared away when the same name is written next. Knows nothing of what is written.
 """
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +32,7 @@ def staged_file(path: Path, *, force: bool = False) -> Iterator[Path]:
         UsageError: There is something at `path`, or it cannot be written.
     """
     path = path.resolve()
+    clear_killed(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the name of a file.")
     if path.exists() and not force:
@@ -61,6 +65,7 @@ def staged_folder(path: Path, *, marker: str, force: bool = False) -> Iterator[P
         UsageError: There is something at `path`, or it cannot be written.
     """
     path = path.resolve()
+    clear_killed(path)
     _require_replaceable(path, marker, force)
     temporary = _beside(path)
     old = temporary.with_suffix(".old")
@@ -77,6 +82,31 @@ def staged_folder(path: Path, *, marker: str, force: bool = False) -> Iterator[P
             os.rename(old, path)
         for left in (temporary, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def clear_killed(path: Path) -> None:
+    """Put back what killed processes had moved away from `path` and not replaced, and delete what they had begun."""
+    for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
+        match = re.fullmatch(r"([0-9]+)\.(tmp|old)", left.name.removeprefix(f".{path.name}."))
+        if not match or _is_alive(int(match[1])):
+            continue
+        with suppress(OSError):
+            if match[2] == "old" and not path.exists():
+                os.rename(left, path)
+            elif left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, or no process id
+        pass
+    return True
 
 
 def _beside(path: Path) -> Path:

@@ -5,8 +5,8 @@
     sources  ─► indexing ─► KnowledgeBase: documents, blocks, vectors, indexes, one manifest a version
     old artifacts ─► importing ─► KnowledgeBase ─► exporting ─► old artifacts, flat files
 
-May not know optimisers or HTTP. Reading order: answer_search, retriever, readings, model (tensors); manifest,
-file_digests, versions, knowledge_base, verification, pending, parts, search_index, writer (with write_lock), survey,
-estimate, memory, index_report, indexing, compaction (the knowledge base); default_model, calibration,
+May not know optimisers or HTTP. Reading order: answer_search, retriever, readings, block_vectors, model (tensors);
+manifest, file_digests, versions, knowledge_base, verification, pending, parts, search_index, writer (with write_lock),
+survey, estimate, memory, index_report, indexing, compaction (the knowledge base); default_model, calibration,
 batch_embedding, model_folder, search, span_choice, ask (questions); importing, exporting.
 """

@@ -125,6 +125,11 @@ def check_files(folder: Path, files: Iterable[FileDigest]) -> None:
             raise CorruptFileError(f"{path}: cannot be read ({exc.strerror or exc}). {REBUILD}") from exc
 
 
+def lance_manifests(files: Mapping[str, FileDigest], dataset: str = "") -> list[FileDigest]:
+    """What Lance reads first of a dataset, or of all of them, for `check_files`: it does not survive every damage."""
+    return [file for path, file in files.items() if path.startswith(dataset) and "/_versions/" in path]
+
+
 def all_files(folder: Path, parts: Iterable[str]) -> set[str]:
     """Paths of all files below the given parts of a folder, relative to it."""
     found: set[str] = set()

@@ -1,44 +1,38 @@
-"""What others have published, made into knowledge bases: REALM's releases with their vectors, DPR's passages anew.
+"""REALM's releases, made into knowledge bases with their vectors.
 
 Release ── model ─────────────────────► model folder
    ├────── records, titles ─► documents of one block each ─┐
    └────── block_emb, row by row, in half precision ───────┴─► KnowledgeBaseWriter
-
-psgs_w100.tsv ─► documents ─► blocks ─► embedded by a model ─► KnowledgeBaseWriter
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
+from realm.corpus.chunking import ChunkedDocument, document_hash
 from realm.corpus.cutting import block_id_of
-from realm.corpus.digest_set import DigestSet
-from realm.corpus.document_store import StoredDocument
 from realm.corpus.pieces import WordPieces, ids
-from realm.errors import ModelError, SourceError, UsageError
+from realm.corpus.skips import SkipReport
+from realm.errors import ModelError, UsageError
 from realm.features.inputs import SPECIAL_PIECES_OF_A_PAIR
-from realm.interop.dpr_passages import PassageFile
 from realm.interop.release import Release, documents_with_vectors
 from realm.interop.staging import staged_folder
 from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.openqa.indexing import MAX_BLOCK_PIECES
 from realm.openqa.manifest import PUBLISHED, Manifest
+from realm.openqa.model_choice import model_beside
 from realm.openqa.model_folder import ModelFolder
-from realm.openqa.pending import Job
-from realm.openqa.survey import with_stored
+from realm.openqa.write_lock import take_lock
 from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Block, Document
 
 _ROWS_PER_STEP = 8192
-_PASSAGES_PER_STEP = 512
 Progress = Callable[[int, int, int, float], None]
 """Is told, after every step: what is done, of how much in all, how many blocks that are, and seconds so far."""
 
@@ -52,18 +46,14 @@ class ImportReport:
         blocks: How many blocks were written.
         seconds: Time it took.
         manifest: The published version.
+        skipped: Records left out, by reason.
     """
 
     documents: int
     blocks: int
     seconds: float
     manifest: Manifest
-
-
-def default_model_out(kb: Path) -> Path:
-    """Where the model of an imported knowledge base is put unless said: beside it."""
-    kb = kb.resolve()
-    return kb.with_name(f"{kb.name}-model")
+    skipped: SkipReport = field(default_factory=SkipReport)
 
 
 def import_release(
@@ -94,15 +84,18 @@ def import_release(
         ModelError: The weights are not those of an Open-QA model, or a vector is not finite.
         UnsafeFileError: A file asks for code to be run.
         UsageError: A folder is there already.
+        BusyError: Another process is writing the knowledge base that is to be replaced.
 
     Source: google-research `language/orqa`, where blocks.tfr holds bodies and titles.tfr titles.
     Differs: documents that are added later are embedded by the released question embedder, which fine-tuning
         has moved away from the one that made block_emb.
     """
-    model_out = (model_out or default_model_out(kb)).resolve()
+    model_out = (model_out or model_beside(kb)).resolve()
     _require_apart(release.folder.resolve(), kb.resolve(), model_out)
     begin = time.monotonic()
     with ExitStack() as stack:
+        if force and (kb / PUBLISHED).is_file():
+            stack.enter_context(take_lock(kb))
         # Order: the last one entered is left first, so the model is in its place before the manifest that names it.
         kb_staged = stack.enter_context(staged_folder(kb, marker=PUBLISHED, force=force))
         model_staged = stack.enter_context(staged_folder(model_out, marker="model.safetensors", force=force))
@@ -119,47 +112,6 @@ def import_release(
                 if progress is not None:
                     progress(blocks, release.rows, blocks, time.monotonic() - begin)
             manifest = writer.publish()
-    return ImportReport(manifest.documents, blocks, time.monotonic() - begin, manifest)
-
-
-def import_passages(kb: Path, path: Path, model: ModelFolder, *, progress: Progress | None = None) -> ImportReport:
-    """Index a table of passages as DPR has them, each a document with the id it has there.
-
-    Like `realm index`, this adds to a knowledge base that is there, passes over what is in it already, and goes
-    on where it was stopped.
-
-    Args:
-        kb: The knowledge base.
-        path: `psgs_w100.tsv`, plain or gzip.
-        model: Embeds the passages.
-        progress: Called after every step; what is done is counted in bytes of the file.
-
-    Raises:
-        SourceError: The table is damaged; what stands before the damage is not published.
-        KnowledgeBaseError: The folder cannot be written, or belongs to another model.
-    """
-    config = model.networks.config
-    max_pieces = min(MAX_BLOCK_PIECES, config.max_position_embeddings)
-    begin = time.monotonic()
-    blocks = 0
-    passages = PassageFile(path)
-    job = Job("import dpr", (str(path.resolve()),))
-    with KnowledgeBaseWriter(kb, model.reference, config.retriever_proj_size, max_pieces, job=job) as writer:
-        looked_up = with_stored(_distinct(passages.documents()), writer.known)
-        while batch := list(islice(looked_up, _PASSAGES_PER_STEP)):
-            old = {document.id: stored for document, stored in batch if stored is not None}
-            changed = [document for document, stored in batch if not _is_same(document, stored)]
-            cuts = list(chunk_documents(changed, model.tokenizer, max_pieces=max_pieces))
-            rows = [
-                model.inputs.block(cut.title_ids, block.token_ids, max_pieces) for cut in cuts for block in cut.blocks
-            ]
-            if cuts:
-                replaced = {cut.document.id: old[cut.document.id] for cut in cuts if cut.document.id in old}
-                writer.put(cuts, model.embed(rows), replaced=replaced)
-            blocks += len(rows)
-            if progress is not None:
-                progress(passages.read_bytes, passages.total_bytes, blocks, time.monotonic() - begin)
-        manifest = writer.publish()
     return ImportReport(manifest.documents, blocks, time.monotonic() - begin, manifest)
 
 
@@ -197,16 +149,3 @@ def _whole(documents: list[Document], pieces: WordPieces, max_pieces: int) -> li
         block = Block(block_id, document.id, document.title, 0, end, document.text, ids(body))
         cuts.append(ChunkedDocument(document, content, ids(title)[:longest_title], (block,)))
     return cuts
-
-
-def _distinct(documents: Iterator[Document]) -> Iterator[Document]:
-    """The documents, as long as no id comes twice."""
-    seen = DigestSet()
-    for document in documents:
-        if not seen.add(document.id):
-            raise SourceError(f"{document.source}: the id {document.id} stands for a passage before it already.")
-        yield document
-
-
-def _is_same(document: Document, stored: StoredDocument | None) -> bool:
-    return stored is not None and stored.content_hash == document_hash(document)

@@ -17,6 +17,7 @@ class IndexReport:
         added: New documents.
         updated: Documents whose content had changed.
         unchanged: Documents that were there already.
+        moved: Those of them that came from another place this time.
         removed: Documents that the sources did not have.
         blocks: Blocks embedded.
         characters_seen: Characters of documents done with.
@@ -32,6 +33,7 @@ class IndexReport:
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    moved: int = 0
     removed: int = 0
     blocks: int = 0
     characters_seen: int = 0

@@ -10,18 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.corpus.chunking import ChunkedDocument, chunk_documents, document_hash
-from realm.corpus.digest_set import DigestSet
-from realm.corpus.document_store import DocumentStore, StoredDocument
+from realm.corpus.chunking import ChunkedDocument, chunk_documents
 from realm.corpus.readers import read_documents
 from realm.corpus.skips import SkipReport
 from realm.errors import SourceError
+from realm.openqa.changes import CameFrom, Changed, may_replace_any, require_same_file
 from realm.openqa.estimate import Estimate, estimate
 from realm.openqa.index_report import IndexReport
 from realm.openqa.knowledge_base import KnowledgeBase
@@ -30,20 +32,14 @@ from realm.openqa.memory import MemoryLimit, resident_bytes
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.pending import Job
 from realm.openqa.search import HYBRID_WEIGHT
-from realm.openqa.survey import (
-    MAX_BYTES,
-    Survey,
-    bytes_of,
-    known_documents,
-    survey,
-    survey_of_bytes,
-    with_stored,
-)
+from realm.openqa.survey import MAX_BYTES, Survey, bytes_of, known_documents, survey, survey_of_bytes
+from realm.openqa.write_lock import require_free
 from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Document
 
 MAX_BLOCK_PIECES = 288
 _BLOCKS_PER_STEP = 512
+_SKIP = "Mend it, or leave it out with: --skip-bad"
 
 
 def index_sources(
@@ -53,9 +49,13 @@ def index_sources(
     *,
     skip_bad: bool = False,
     prune: bool = False,
+    prune_all: bool = False,
+    id_prefix: str = "",
+    text_column: str = "text",
     max_ram_bytes: int | None = None,
     search: str | None = None,
     hybrid_weight: float | None = None,
+    discard_pending: bool = False,
     processes: int = 1,
     progress: Callable[[IndexReport], None] | None = None,
 ) -> IndexReport:
@@ -70,28 +70,36 @@ def index_sources(
         sources: Files and folders of documents.
         model: Embeds the blocks.
         skip_bad: Leave out records that cannot be read instead of stopping.
-        prune: Remove documents that the sources do not have.
+        prune: Remove documents that came from these sources and are no longer there.
+        prune_all: Remove all documents that the sources do not have, wherever they came from.
+        id_prefix: Goes before the id of every document, so that those of several folders are kept apart.
+        text_column: The name of the field or column of records that holds their text.
         max_ram_bytes: The most memory to take.
         search: How vectors are to be searched from now on: `exact`, `faiss` or `auto`; as before unless given.
         hybrid_weight: Share of the words in searches from now on, 0 to 1. Unless given it is as before, and
             `HYBRID_WEIGHT` in a new knowledge base.
+        discard_pending: Throw away what a run of another job that was killed has embedded.
         processes: How many processes cut documents into blocks while others are embedded; see `chunk_documents`.
         progress: Called after every step.
 
     Raises:
-        SourceError: A source is missing, empty or not in its format; or with `prune`, records that were left out
-            might be documents that would be removed.
-        KnowledgeBaseError: The folder cannot be written, or belongs to another model.
+        SourceError: A source is missing, empty or not in its format; or a document would take the place of one from
+            another file, see `require_same_file`; or with `prune`, records that were left out might be documents that
+            would be removed.
+        KnowledgeBaseError: The folder cannot be written, belongs to another model, or holds an unfinished run.
         UsageError: `max_ram_bytes` is too little.
     """
     job = Job("index", tuple(str(Path(source).resolve()) for source in sources))
     report = IndexReport(skipped=SkipReport())
+    require_free(folder)
     # Sources that are missing or of no known kind are refused here, whether they are then read or not.
-    documents = read_documents(sources, skip_bad=skip_bad, report=report.skipped)
-    if bytes_of(sources) > MAX_BYTES:
-        ahead = survey_of_bytes(sources)
-    else:
-        ahead = survey(documents, known_documents(folder, job, model.reference))
+    read = partial(_read, sources, id_prefix, skip_bad=skip_bad, text_column=text_column, advice=_SKIP)
+    documents = read(report=report.skipped)
+    check = may_replace_any if prune_all else partial(require_same_file, id_prefix=id_prefix)
+    known = known_documents(folder, job, model.reference, discard_pending=discard_pending)
+    is_large = bytes_of(sources) > MAX_BYTES
+    ahead = survey_of_bytes(sources) if is_large else survey(documents, known, check)
+    prune = prune or prune_all
     if prune and ahead.is_exact:
         _require_all_read(report)
     report.characters = ahead.characters
@@ -108,11 +116,14 @@ def index_sources(
         search=search,
         hybrid_weight=hybrid_weight,
         first_hybrid_weight=HYBRID_WEIGHT,
+        discard_pending=discard_pending,
+        max_ram_bytes=max_ram_bytes,
     ) as writer:
         report.resumed, report.discarded_blocks = writer.resumed, writer.discarded_blocks
         begin = time.monotonic()
-        again = read_documents(sources, skip_bad=skip_bad, report=None if ahead.is_exact else report.skipped)
-        changed = _Changed(again, writer.known, report, keeps_ids=prune or writer.resumed)
+        again = read(report=None if ahead.is_exact else report.skipped)
+        keeps_ids = prune or writer.resumed
+        changed = Changed(again, writer.known, report, keeps_ids=keeps_ids, check=check, move=writer.move)
         cut = chunk_documents(changed, model.tokenizer, max_pieces=max_pieces, processes=processes)
         # Or else an error would leave its processes behind.
         with closing(cut) as cuts:
@@ -129,67 +140,39 @@ def index_sources(
                 limit.check()
         if prune:
             _require_all_read(report)
-        report.removed = writer.keep_only(changed.seen, prune=prune)
+        is_pruned = (lambda source: True) if prune_all else CameFrom(sources)
+        report.removed = writer.keep_only(changed.seen, is_pruned if prune else None)
         report.manifest = writer.publish()
     return report
 
 
-def remove_documents(folder: Path, ids: Sequence[str]) -> tuple[int, Manifest]:
+def remove_documents(folder: Path, ids: Sequence[str], *, discard_pending: bool = False) -> tuple[int, Manifest]:
     """Take documents out of a knowledge base, as one new version.
 
     Returns:
         How many of them there were, and the new version.
 
     Raises:
-        KnowledgeBaseError: There is no knowledge base, or another process is writing it.
+        KnowledgeBaseError: There is no knowledge base; another process is writing it; or unless `discard_pending`, it
+            holds an unfinished run.
     """
     base = KnowledgeBase.open(folder)
     manifest = base.manifest
     if not base.documents.get(ids, with_text=False):
         return 0, manifest
     job = Job("remove", tuple(ids))
-    with KnowledgeBaseWriter(folder, manifest.model, manifest.dim, manifest.max_block_pieces, job=job) as writer:
+    with KnowledgeBaseWriter(
+        folder, manifest.model, manifest.dim, manifest.max_block_pieces, job=job, discard_pending=discard_pending
+    ) as writer:
         removed = writer.remove(ids)
         return removed, writer.publish()
 
 
-class _Changed:
-    """The documents that are not in the knowledge base as they are.
-
-    Attributes:
-        seen: Ids of all documents of the sources so far, if they are kept.
-    """
-
-    def __init__(
-        self, documents: Iterator[Document], known: DocumentStore, report: IndexReport, *, keeps_ids: bool
-    ) -> None:
-        self.seen = DigestSet()
-        self._keeps_ids = keeps_ids
-        self._documents = documents
-        self._known = known
-        self._report = report
-        self._replaced: dict[str, StoredDocument] = {}
-
-    def __iter__(self) -> Iterator[Document]:
-        report = self._report
-        for document, stored in with_stored(self._documents, self._known):
-            if self._keeps_ids:
-                self.seen.add(document.id)
-            if stored is None:
-                report.added += 1
-            elif stored.content_hash != document_hash(document):
-                report.updated += 1
-                self._replaced[document.id] = stored
-            else:
-                report.unchanged += 1
-                report.characters_seen += len(document.text)
-                continue
-            yield document
-
-    def pop_replaced(self, cuts: Sequence[ChunkedDocument]) -> dict[str, StoredDocument]:
-        """What some of them take the place of."""
-        ids = (cut.document.id for cut in cuts)
-        return {id: self._replaced.pop(id) for id in ids if id in self._replaced}
+def _read(sources: Sequence[Path], id_prefix: str, **options: Any) -> Iterator[Document]:
+    documents = read_documents(sources, **options)
+    if not id_prefix:
+        return documents
+    return (replace(document, id=id_prefix + document.id) for document in documents)
 
 
 def _require_all_read(report: IndexReport) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.block_store import StoredBlock
-from realm.corpus.document_store import DocumentStore
+from realm.corpus.document_store import DocumentStore, StoredDocument
 from realm.corpus.lexical import LexicalIndex
 from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.codes import CodeStore
@@ -25,6 +25,8 @@ from realm.index.protocol import Hits, Index
 from realm.index.sketches import SketchStore
 from realm.index.tombstones import read_tombstones
 from realm.index.vectors import VectorStore
+from realm.interop.staging import clear_killed
+from realm.openqa.file_digests import check_files, lance_manifests, read_file_list
 from realm.openqa.manifest import (
     BLOCKS,
     DOCUMENTS,
@@ -36,7 +38,9 @@ from realm.openqa.manifest import (
     read_manifest,
     version_name,
 )
-from realm.openqa.verification import verify_version
+from realm.openqa.search_index import search_device
+from realm.openqa.verification import check_vectors, verify_version
+from realm.openqa.versions import naming
 from realm.records import Document
 
 _TRIES = 3
@@ -85,12 +89,14 @@ class KnowledgeBase:
     def documents(self) -> DocumentStore:
         """The documents."""
         with self._not_dropped():
+            self._check_lance(DOCUMENTS)
             return DocumentStore.open(self.folder / DOCUMENTS, self.manifest.documents_version)
 
     @cached_property
     def blocks(self) -> LexicalIndex:
         """The blocks, which can be searched by words; row r belongs to vector r."""
         with self._not_dropped():
+            self._check_lance(BLOCKS)
             return LexicalIndex.open(self.folder / BLOCKS, self.manifest.blocks_version)
 
     @cached_property
@@ -117,12 +123,15 @@ class KnowledgeBase:
 
     @cached_property
     def index(self) -> Index:
-        """Searches the vectors: with FAISS if the manifest names a file of it, exactly if not."""
+        """Searches the vectors: with FAISS if the manifest names a file of it, exactly if not, on a graphics card if
+        there is one with room for them.
+        """
         with self._not_dropped():
             sketches = SketchStore(self._vectors_folder, self.manifest.sketches, self.manifest.dim)
-        exact = ExactIndex(self.vectors, self.tombstones, self.codes, sketches)
         if self.manifest.faiss is None:
-            return exact
+            device = search_device(self.vectors)
+            return ExactIndex(self.vectors, self.tombstones, self.codes, sketches, device=device)
+        exact = ExactIndex(self.vectors, self.tombstones, self.codes, sketches)
         from realm.index.faiss_index import FaissIndex
 
         with self._not_dropped():
@@ -138,12 +147,25 @@ class KnowledgeBase:
         """The best blocks of each question vector; see `Index.search`."""
         return self.index.search(vectors, k)
 
+    def check_vectors(self) -> None:
+        """Find damaged vectors before questions are asked, as far as that takes no time; `verify` finds all.
+
+        Raises:
+            CorruptFileError: A file is damaged; the message names it.
+        """
+        with self._not_dropped():
+            check_vectors(self.vectors, self.codes)
+
     def take_blocks(self, rows: Iterable[int]) -> list[StoredBlock]:
         """Blocks by row, in the order asked for."""
         return self.blocks.take(rows)
 
     def document(self, document_id: str, version: int | None = None) -> Document:
-        """A document by id.
+        """A document by id; see `stored_document`."""
+        return self.stored_document(document_id, version).document
+
+    def stored_document(self, document_id: str, version: int | None = None) -> StoredDocument:
+        """A document by id, with the version that wrote it.
 
         Args:
             document_id: Its id.
@@ -155,10 +177,13 @@ class KnowledgeBase:
         """
         stored = self.documents.get([document_id]).get(document_id)
         if version is not None and (stored is None or stored.version > version or version > self.manifest.version):
-            return KnowledgeBase.open(self.folder, version).document(document_id)
+            return KnowledgeBase.open(self.folder, version).stored_document(document_id)
         if stored is None:
-            raise KnowledgeBaseError(f"No document {document_id!r} in {self.folder}, version {self.manifest.version}.")
-        return stored.document
+            raise KnowledgeBaseError(
+                f"No document {document_id!r} in {self.folder}, version {self.manifest.version}. "
+                f"See: realm list --kb {self.folder}"
+            )
+        return stored
 
     def document_versions(self, document_ids: Sequence[str]) -> dict[str, int]:
         """Version of the knowledge base that wrote each document."""
@@ -175,6 +200,10 @@ class KnowledgeBase:
         with self._not_dropped():
             verify_version(self.folder, self.manifest)
 
+    def _check_lance(self, dataset: str) -> None:
+        if self.manifest.files is not None:
+            check_files(self.folder, lance_manifests(read_file_list(self.folder, self.manifest.files), dataset))
+
     @property
     def _vectors_folder(self) -> Path:
         return self.folder / self.manifest.vectors_folder
@@ -183,7 +212,8 @@ class KnowledgeBase:
     def _not_dropped(self) -> Iterator[None]:
         """Call a missing file of a version that has been dropped by its name."""
         try:
-            yield
+            with naming(self.folder):
+                yield
         except KnowledgeBaseError as exc:
             if (self.folder / VERSIONS / version_name(self.manifest.version)).exists():
                 raise
@@ -195,6 +225,8 @@ class KnowledgeBase:
 
 def _manifest(folder: Path, version: int | None) -> Manifest:
     """The manifest of a published version; of the last one unless given."""
+    if not folder.exists():  # somebody who was replacing it may have been killed in between
+        clear_killed(folder.resolve())
     published = read_manifest(folder, PUBLISHED) if folder.is_dir() else None
     if published is None:
         raise KnowledgeBaseError(

@@ -13,6 +13,8 @@ import dataclasses
 import hashlib
 import json
 import re
+import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,20 @@ class Manifest:
     hybrid_weight: float = 0.0
 
 
+def require_model(folder: Path, manifest: Manifest, model: ModelReference, advice: str = "Use that model") -> None:
+    """Refuse vectors of another model than the knowledge base was made with; `advice` is how to give the right one."""
+    own = manifest.model
+    if model.digest == own.digest:
+        return
+    made = f"{folder} was made with the model {own.name} ({own.digest[:12]}...)"
+    anew = f"make a new knowledge base with: realm index SOURCE... --model {model.name} --kb NEW_FOLDER"
+    if model.name == own.name:
+        raise KnowledgeBaseError(
+            f"{made}, which has changed since: it is {model.digest[:12]}... now. Put the old one back, or {anew}"
+        )
+    raise KnowledgeBaseError(f"{made}, not with {model.name} ({model.digest[:12]}...). {advice}, or {anew}")
+
+
 def version_name(version: int) -> str:
     """Name of a version's manifest, in `versions`."""
     return f"{version:06d}.json"
@@ -140,8 +156,26 @@ def read_manifest(folder: Path, name: str) -> Manifest | None:
         KnowledgeBaseError: It has a format this version of realm does not know.
     """
     path = folder / name
-    values = read_sealed(path)
-    return None if values is None else manifest_from(values, path)
+    try:
+        values = read_sealed(path)
+        return None if values is None else manifest_from(values, path)
+    except CorruptFileError as exc:
+        sound = _newest_sound(folder) if name == PUBLISHED else None
+        if sound is None:
+            raise
+        command = shlex.join(["cp", str(sound), str(path)])
+        found = str(exc).removesuffix(REBUILD)
+        raise CorruptFileError(f"{found}Put the newest version that is whole in its place: {command}") from exc
+
+
+def _newest_sound(folder: Path) -> Path | None:
+    """The newest manifest in `versions` that can be read."""
+    for path in sorted((folder / VERSIONS).glob("*.json"), reverse=True):
+        if _VERSION_NAME.fullmatch(path.name):
+            with suppress(KnowledgeBaseError):
+                read_manifest(path.parent, path.name)
+                return path
+    return None
 
 
 def write_sealed(path: Path, values: dict[str, Any]) -> None:

@@ -51,6 +51,11 @@ def resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
+def room(max_bytes: int | None, most: int) -> int:
+    """How much more memory may be taken: what the limit leaves, and never above `most`."""
+    return most if max_bytes is None else max(0, min(most, max_bytes - resident_bytes()))
+
+
 class MemoryLimit:
     """Keeps a run below a number of bytes, by the size of its steps.
 

@@ -37,6 +37,7 @@ _EMBEDDER_CONFIG = (
     "num_attention_heads", "num_hidden_layers", "position_embedding_type", "retriever_proj_size", "vocab_size",
 )  # fmt: skip
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
+_ANOTHER = "Give another model folder, or realm-mini."
 _UNUSED = re.compile(r"cls\.predictions\.|^reader\.realm\.pooler\.")
 """Weights that answering does not use; a folder may lack them."""
 
@@ -71,7 +72,12 @@ class ModelFolder:
 
     @cached_property
     def reference(self) -> ModelReference:
-        """Name and digest of what vectors depend on: embedder, sizes, word pieces. A new reader changes nothing."""
+        """Name and digest of what vectors depend on: embedder, sizes, word pieces. A new reader changes nothing.
+
+        Raises:
+            ModelError: A file is damaged, which must not pass for another model.
+        """
+        _ = self.tokenizer
         digest = hashlib.sha256(sha256_of_file(self.folder / "tokenizer.json").encode())
         with _readable(self.folder):
             config = RealmConfig.from_pretrained(self.folder).to_dict()
@@ -116,8 +122,7 @@ class ModelFolder:
         missing = [key for key in model.state_dict() if key not in given and not _UNUSED.search(key)]
         if missing:
             raise ModelError(
-                f"{self.folder} lacks {len(missing):,} weights of a RealmForOpenQA, such as {missing[0]}. "
-                "Give another model folder, or realm-mini."
+                f"{self.folder} lacks {len(missing):,} weights of a RealmForOpenQA, such as {missing[0]}. {_ANOTHER}"
             )
         module: nn.Module = model.eval()
         module.to(self.device, fastest_dtype(self.device))
@@ -129,7 +134,8 @@ class ModelFolder:
         try:
             return PieceTokenizer.from_folder(self.folder)
         except Exception as exc:  # the library has no class of its own for a damaged file
-            raise ModelError(f"{self.folder / 'tokenizer.json'} cannot be read as a tokenizer ({exc}).") from exc
+            path = self.folder / "tokenizer.json"
+            raise ModelError(f"{path} cannot be read as a tokenizer ({exc}). {_ANOTHER}") from exc
 
     @cached_property
     def inputs(self) -> InputBuilder:
@@ -205,7 +211,5 @@ def _readable(folder: Path) -> Iterator[None]:
         yield
     except RealmError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
-        raise ModelError(
-            f"{folder} cannot be read as a model ({exc}). Give another model folder, or realm-mini."
-        ) from exc
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as exc:
+        raise ModelError(f"{folder} cannot be read as a model ({exc}). {_ANOTHER}") from exc

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,6 +97,36 @@ class Parts:
         if before:
             self.documents.put(list(before.values()), replaced=())
             self.gone = np.setdiff1d(self.gone, _rows_of(before.values()))
+
+    def keep_only(
+        self,
+        seen: Container[str],
+        prune: Callable[[str], bool] | None,
+        version: int,
+        published: Manifest | None,
+    ) -> int:
+        """See `KnowledgeBaseWriter.keep_only`.
+
+        Args:
+            seen: Ids of documents that the sources have.
+            prune: Says of a document's source whether to remove it, if the sources do not have it.
+            version: The version in the making.
+            published: The last one.
+        """
+        path = self.documents.path
+        before = None if published is None else DocumentStore.open(path, published.documents_version)
+        removed = 0
+        now = DocumentStore.open(path, self.documents.version)
+        for batch in now.batches(["id", "version", "source"]):
+            unseen = [row for row in zip(*batch.to_pydict().values(), strict=True) if row[0] not in seen]
+            pending = [id for id, written, _ in unseen if written == version]
+            old = {} if before is None else before.get(pending)
+            self.set_back(pending, old)
+            if prune is not None:
+                sources = {id: source for id, written, source in unseen if written != version}
+                sources |= {id: stored.document.source for id, stored in old.items()}
+                removed += self.remove([id for id, source in sources.items() if prune(source)])
+        return removed
 
     def merge_small_files(self) -> bool:
         """Merge files where there are too many; says whether there were."""

@@ -1,18 +1,22 @@
 """What a killed writer leaves: the version in the making, and what it was being made for.
 
 Only the same job goes on with it. Another one would publish documents that nobody asked it for, so it begins at the
-last published version, and the work is lost: see `Pending.is_of`.
+last published version, and the work is lost: see `left_over`. Where that took long, it must have been told to.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.openqa.file_digests import Digests, as_json, check_files, from_json
 from realm.openqa.manifest import FORMAT, PENDING, Manifest, ModelReference, manifest_from, read_sealed, write_sealed
+
+_LONG_WORK = ("index", "import dpr")
+"""What can take hours; others are as quickly done again."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,21 @@ class Pending:
     manifest: Manifest
     files: Digests
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it is a run that can take hours."""
+        return self.job.command in _LONG_WORK
+
+    def new_blocks(self, published: Manifest | None) -> int:
+        """How many blocks of it the published version does not have; none if that has been made since."""
+        if published is None:
+            return self.manifest.blocks
+        return max(self.manifest.blocks - published.blocks, 0) if self.manifest.version > published.version else 0
+
+    def command_line(self, folder: Path) -> str:
+        """What goes on with it."""
+        return f"realm {self.job.command} {shlex.join(self.job.sources)} --kb {shlex.quote(str(folder))}"
+
     def is_of(self, job: Job, model: ModelReference, version: int) -> bool:
         """Whether a writer with this job, making that version, would go on with it."""
         return (self.job, self.manifest.model.digest, self.manifest.version) == (job, model.digest, version)
@@ -54,6 +73,35 @@ class Pending:
         except CorruptFileError:
             return False
         return True
+
+
+def left_over(
+    folder: Path, job: Job, model: ModelReference, published: Manifest | None, *, discard: bool
+) -> tuple[Pending | None, int]:
+    """What a writer can go on with, if anything; or else, how many blocks of a killed one it throws away.
+
+    Args:
+        folder: The knowledge base.
+        job: What is to be done now.
+        model: What vectors are to be made with.
+        published: The last version.
+        discard: Whether what took long may be thrown away.
+
+    Raises:
+        KnowledgeBaseError: It may not, and would be.
+    """
+    pending = read_pending(folder)
+    if pending is None:
+        return None, 0
+    blocks = pending.new_blocks(published)
+    if pending.is_of(job, model, 1 if published is None else published.version + 1):
+        return (pending, 0) if pending.is_whole(folder) else (None, blocks)
+    if pending.is_long and blocks and not discard:
+        raise KnowledgeBaseError(
+            f"{folder} holds an unfinished run with {blocks:,} blocks embedded, which would be lost. Finish it with: "
+            f"{pending.command_line(folder)} (and the options it had), or throw it away with --discard-pending."
+        )
+    return None, blocks
 
 
 def write_pending(folder: Path, pending: Pending) -> None:

@@ -7,16 +7,19 @@ what bad input leaves behind, a version in the making, nobody reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from realm.corpus.chunking import document_hash
 from realm.corpus.document_store import DocumentStore, StoredDocument
-from realm.openqa.manifest import DOCUMENTS, PUBLISHED, ModelReference, read_manifest
-from realm.openqa.pending import Job, read_pending
-from realm.openqa.writer import require_model
+from realm.corpus.folders import files_of
+from realm.corpus.readers import DOCUMENT_SUFFIXES
+from realm.corpus.skips import Skipper
+from realm.openqa.file_digests import check_files, lance_manifests, read_file_list
+from realm.openqa.manifest import DOCUMENTS, PUBLISHED, ModelReference, read_manifest, require_model
+from realm.openqa.pending import Job, left_over
 from realm.records import Document
 
 MAX_BYTES = 1 << 30
@@ -41,12 +44,16 @@ class Survey:
     is_exact: bool = True
 
 
-def survey(documents: Iterator[Document], known: DocumentStore | None) -> Survey:
-    """Read all documents, and compare them with those that are known."""
+def survey(
+    documents: Iterator[Document], known: DocumentStore | None, check: Callable[[Document, StoredDocument], None]
+) -> Survey:
+    """Read all documents, and compare them with those that are known; `check` refuses what may not replace another."""
     characters = new_documents = new_characters = 0
     for document, stored in with_stored(documents, known):
         characters += len(document.text)
         if stored is None or stored.content_hash != document_hash(document):
+            if stored is not None:
+                check(document, stored)
             new_documents += 1
             new_characters += len(document.text)
     return Survey(characters, new_documents, new_characters)
@@ -61,26 +68,32 @@ def survey_of_bytes(sources: Sequence[Path]) -> Survey:
 
 
 def bytes_of(sources: Sequence[Path]) -> int:
-    """Bytes of all files of the sources; sources that are not there have none."""
+    """Bytes of all files that are read from the sources; sources that are not there have none."""
     return sum(path.stat().st_size for path in _files(sources))
 
 
-def known_documents(folder: Path, job: Job, model: ModelReference) -> DocumentStore | None:
+def known_documents(
+    folder: Path, job: Job, model: ModelReference, *, discard_pending: bool = False
+) -> DocumentStore | None:
     """The documents that a writer with this job would begin with; None if there are none.
 
     Raises:
-        KnowledgeBaseError: The knowledge base was made with another model.
+        KnowledgeBaseError: The knowledge base was made with another model; or unless `discard_pending`, a writer would
+            throw away what a killed one has embedded.
+        CorruptFileError: What names the documents' files is damaged.
     """
     if not folder.is_dir():
         return None
     base = read_manifest(folder, PUBLISHED)
     if base is not None:
         require_model(folder, base, model)
-    pending = read_pending(folder)
-    version = 1 if base is None else base.version + 1
-    if pending is not None and pending.is_of(job, model, version) and pending.is_whole(folder):
-        base = pending.manifest
-    return None if base is None else DocumentStore.open(folder / DOCUMENTS, base.documents_version)
+    pending, _ = left_over(folder, job, model, base, discard=discard_pending)
+    base = base if pending is None else pending.manifest
+    if base is None:
+        return None
+    if base.files is not None:
+        check_files(folder, lance_manifests(read_file_list(folder, base.files), DOCUMENTS))
+    return DocumentStore.open(folder / DOCUMENTS, base.documents_version)
 
 
 def with_stored(
@@ -95,5 +108,6 @@ def with_stored(
 
 
 def _files(sources: Sequence[Path]) -> Iterator[Path]:
+    passes_over = Skipper(True, None)
     for source in sources:
-        yield from (path for path in ([source] if source.is_file() else source.rglob("*")) if path.is_file())
+        yield from (path for path, _ in files_of(source, DOCUMENT_SUFFIXES, passes_over))

@@ -27,7 +27,25 @@ from realm.openqa.manifest import (
     read_manifest,
     version_name,
 )
-from realm.openqa.versions import rows_without_document
+from realm.openqa.versions import naming, rows_without_document
+
+_MOST_COMPARED_BYTES = 64 << 20
+
+
+def check_vectors(vectors: VectorStore, codes: CodeStore) -> None:
+    """Compare digests before questions are asked: of all bytes where that takes no time, else of the scales alone.
+
+    Large files are left to `verify_folder`. A damaged scale, however, may be no number at all, and would end a search.
+
+    Raises:
+        CorruptFileError: A file's bytes are not those the manifest names.
+    """
+    sizes = [segment.bytes for segment in vectors.segments] + [segment.bytes for segment in codes.segments]
+    if sum(sizes) > _MOST_COMPARED_BYTES:
+        codes.verify_scales()
+        return
+    vectors.verify()
+    codes.verify()
 
 
 def verify_folder(folder: Path) -> list[int]:
@@ -51,7 +69,8 @@ def verify_folder(folder: Path) -> list[int]:
             manifest = read_manifest(folder / VERSIONS, version_name(version))
             if manifest is None or (version == published.version and manifest != published):
                 raise CorruptFileError(f"{folder / VERSIONS / version_name(version)} is not {PUBLISHED}. {REBUILD}")
-            verify_version(folder, manifest, seen=seen, rows_seen=rows_seen)
+            with naming(folder):
+                verify_version(folder, manifest, seen=seen, rows_seen=rows_seen)
         except CorruptFileError as exc:
             if version == published.version:
                 raise

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.document_store import DocumentStore
+from realm.errors import CorruptFileError
 from realm.openqa.file_digests import read_file_list
 from realm.openqa.manifest import (
     BLOCKS,
@@ -24,6 +27,19 @@ from realm.openqa.manifest import (
     version_name,
     write_manifest,
 )
+
+_SOME_FOLDER = "--kb FOLDER"
+
+
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Put the knowledge base into commands that mend it; who found the damage knew only its part."""
+    try:
+        yield
+    except CorruptFileError as exc:
+        if _SOME_FOLDER not in str(exc):
+            raise
+        raise CorruptFileError(str(exc).replace(_SOME_FOLDER, shlex.join(["--kb", str(folder)]))) from exc
 
 
 def publish_manifest(folder: Path, manifest: Manifest) -> None:

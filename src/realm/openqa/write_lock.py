@@ -38,6 +38,12 @@ def take_lock(folder: Path) -> IO[str]:
     return lock
 
 
+def require_free(folder: Path) -> None:
+    """Raise like `take_lock` if the folder cannot be written now; makes no folder."""
+    if folder.exists():
+        take_lock(folder).close()
+
+
 def _require_own_folder(folder: Path) -> None:
     """Refuse to write among somebody's other files."""
     if folder.is_dir():

@@ -10,7 +10,7 @@ What a version is made of is in `manifest` and `file_digests`, what grows in `pa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,24 +20,36 @@ from numpy.typing import NDArray
 
 from realm.corpus.chunking import ChunkedDocument
 from realm.corpus.document_store import DocumentStore, StoredDocument
-from realm.errors import KnowledgeBaseError
+from realm.corpus.lexical import BUILD_MEGABYTES
 from realm.index.quantising import width_of
 from realm.index.segments import NUMBER
 from realm.index.tombstones import write_tombstones
 from realm.openqa.file_digests import (
     Digests,
     all_files,
+    check_files,
     digest_files,
+    lance_manifests,
     read_file_list,
     sweep,
     sync_files,
     write_file_list,
 )
-from realm.openqa.manifest import DOCUMENTS, PENDING, PUBLISHED, VECTORS, Manifest, ModelReference, read_manifest
+from realm.openqa.manifest import (
+    DOCUMENTS,
+    PENDING,
+    PUBLISHED,
+    VECTORS,
+    Manifest,
+    ModelReference,
+    read_manifest,
+    require_model,
+)
+from realm.openqa.memory import room
 from realm.openqa.parts import Parts
-from realm.openqa.pending import Job, Pending, read_pending, write_pending
+from realm.openqa.pending import Job, Pending, left_over, write_pending
 from realm.openqa.search_index import faiss_of
-from realm.openqa.versions import named_files, parts_of, publish_manifest, versions_files
+from realm.openqa.versions import named_files, naming, parts_of, publish_manifest, versions_files
 from realm.openqa.write_lock import take_lock
 
 
@@ -53,6 +65,8 @@ class KnowledgeBaseWriter:
         search: How vectors are to be searched from now on: `exact`, `faiss` or `auto`; as before unless given.
         hybrid_weight: Share of the words in searches from now on, 0 to 1; as before unless given.
         first_hybrid_weight: That of a new knowledge base, unless `hybrid_weight` is given.
+        discard_pending: Throw away what a killed writer of another job has embedded.
+        max_ram_bytes: The most memory the process may take while the search indexes are made.
 
     Attributes:
         resumed: Whether a killed writer's work is gone on with.
@@ -60,8 +74,8 @@ class KnowledgeBaseWriter:
         known: The documents as they were when the writer was opened.
 
     Raises:
-        KnowledgeBaseError: Another process is writing; the folder holds something else; or the knowledge base
-            was made with another model.
+        KnowledgeBaseError: Another process is writing; the folder holds something else; the knowledge base was made
+            with another model; or work of a killed writer would be lost.
     """
 
     def __init__(
@@ -75,8 +89,11 @@ class KnowledgeBaseWriter:
         search: str | None = None,
         hybrid_weight: float | None = None,
         first_hybrid_weight: float = 0.0,
+        discard_pending: bool = False,
+        max_ram_bytes: int | None = None,
     ) -> None:
         self.folder = folder
+        self._max_ram_bytes = max_ram_bytes
         self._lock = take_lock(folder)
         try:
             self._published = read_manifest(folder, PUBLISHED)
@@ -86,36 +103,34 @@ class KnowledgeBaseWriter:
             new = Manifest(1, 0, 0, 0, 0, dim, VECTORS, (), (), None, None, model, max_block_pieces)
             base = self._published or dataclasses.replace(new, hybrid_weight=first_hybrid_weight)
             weight = base.hybrid_weight if hybrid_weight is None else hybrid_weight
-            self._begin(dataclasses.replace(base, model=model, search=search or base.search, hybrid_weight=weight))
+            base = dataclasses.replace(base, model=model, search=search or base.search, hybrid_weight=weight)
+            self._begin(base, discard_pending)
         except BaseException:
             self._lock.close()
             raise
 
-    def _begin(self, base: Manifest) -> None:
+    def _begin(self, base: Manifest, discard_pending: bool) -> None:
         """Open everything at `base`, or at what a killed writer with the same job made of it."""
         folder, published = self.folder, self._published
         version = base.version if published is None else base.version + 1
         self._old_files: Digests = read_file_list(folder, published.files) if published and published.files else {}
+        check_files(folder, lance_manifests(self._old_files))
         self._files = self._old_files
         self._unchanged = published if base == published else None
-        self.discarded_blocks = 0
-        pending = read_pending(folder)
-        self.resumed = (
-            pending is not None and pending.is_of(self._job, base.model, version) and pending.is_whole(folder)
-        )
-        if pending is not None and self.resumed:
+        pending, self.discarded_blocks = left_over(folder, self._job, base.model, published, discard=discard_pending)
+        self.resumed = pending is not None
+        if pending is not None:
             base = dataclasses.replace(
                 pending.manifest, model=base.model, search=base.search, hybrid_weight=base.hybrid_weight
             )
             self._files = {**self._old_files, **pending.files}
             self._unchanged = None
-        elif pending is not None and pending.manifest.version == version:
-            self.discarded_blocks = pending.manifest.blocks - (published.blocks if published else 0)
         is_new = published is None and not self.resumed
         is_clean = not is_new and not (folder / PENDING).exists()
         self._keep = all_files(folder, parts_of(folder)) if is_clean else versions_files(folder)
         self._manifest: Manifest = dataclasses.replace(base, version=version)
-        self._parts = Parts(folder, base, is_new=is_new, is_pending=self.resumed)
+        with naming(folder):
+            self._parts = Parts(folder, base, is_new=is_new, is_pending=self.resumed)
         if self.resumed:
             self.documents.complete_id_index()
         self.known = DocumentStore.open(folder / DOCUMENTS, self.documents.version)
@@ -167,8 +182,18 @@ class KnowledgeBaseWriter:
         """
         if replaced is None:
             replaced = self.documents.get([cut.document.id for cut in documents], with_text=False)
-        self._unchanged = None
         self._parts.put(documents, vectors, replaced, self.version)
+        self._note_step()
+
+    def move(self, documents: Sequence[StoredDocument]) -> None:
+        """Write anew where documents came from; what they say, and so their blocks and vectors, stays."""
+        if documents:
+            self.documents.put(documents, replaced=[stored.document.id for stored in documents])
+            self._note_step()
+
+    def _note_step(self) -> None:
+        """Let the next writer with the same job go on from here."""
+        self._unchanged = None
         is_merged = self._parts.merge_small_files()
         self._advance()
         new = {path: file for path, file in self._files.items() if path not in self._old_files}
@@ -183,34 +208,21 @@ class KnowledgeBaseWriter:
             self._unchanged = None
         return removed
 
-    def keep_only(self, seen: Container[str], *, prune: bool) -> int:
+    def keep_only(self, seen: Container[str], prune: Callable[[str], bool] | None = None) -> int:
         """Settle what became of documents that the sources do not have, now that all of them have been read.
 
-        Without `prune` they stay; but those that only a killed run has written, from sources that were changed before
-        this one, are set back to what the last version says.
+        They stay; but those that only a killed run has written, from sources that were changed before this one, are
+        set back to what the last version says. Of the others, those are removed whose source `prune` names.
 
         Returns:
             How many documents of the last version were removed.
         """
-        if not prune and not self.resumed:
+        if prune is None and not self.resumed:
             return 0
-        removed = 0
-        store = DocumentStore.open(self.folder / DOCUMENTS, self.documents.version)
-        for batch in store.ids():
-            unseen = [id for id, _ in batch if id not in seen]
-            pending = [id for id, version in batch if id not in seen and version == self.version]
-            before = self._before(pending)
-            if prune:
-                removed += self.remove(unseen) - len(pending) + len(before)
-            elif pending:
-                self._parts.set_back(pending, before)
+        removed = self._parts.keep_only(seen, prune, self.version, self._published)
+        if removed:
+            self._unchanged = None
         return removed
-
-    def _before(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
-        """Documents as they are in the last version."""
-        if self._published is None or not ids:
-            return {}
-        return DocumentStore.open(self.folder / DOCUMENTS, self._published.documents_version).get(ids)
 
     def publish(self) -> Manifest:
         """Make all that was put and removed the version readers see. If that is nothing, the last one stays."""
@@ -218,7 +230,7 @@ class KnowledgeBaseWriter:
             return self._unchanged
         self.documents.complete_id_index()
         if self._manifest.lexical:
-            self._parts.blocks.complete()
+            self._parts.blocks.complete(max_megabytes=room(self._max_ram_bytes, BUILD_MEGABYTES << 20) >> 20)
         self._advance()
         sync_files(self.folder, self._files.keys() - self._old_files.keys())
         vectors, gone = self.folder / self._manifest.vectors_folder, self._parts.gone
@@ -226,7 +238,7 @@ class KnowledgeBaseWriter:
         self._manifest = dataclasses.replace(self._manifest, tombstones=tombstones)
         self._manifest = dataclasses.replace(
             self._manifest,
-            faiss=faiss_of(self.folder, self._manifest),
+            faiss=faiss_of(self.folder, self._manifest, max_ram_bytes=self._max_ram_bytes),
             files=write_file_list(self.folder, self.version, self._files),
         )
         publish_manifest(self.folder, self._manifest)
@@ -242,12 +254,3 @@ class KnowledgeBaseWriter:
         """Delete what this writer, and a killed one, wrote on the way and nobody needs."""
         needed = self._keep | named_files(self._manifest, self._files)
         sweep(self.folder, all_files(self.folder, parts_of(self.folder)) - needed)
-
-
-def require_model(folder: Path, manifest: Manifest, model: ModelReference) -> None:
-    """Refuse vectors of another model than the knowledge base was made with."""
-    if manifest.model.digest != model.digest:
-        raise KnowledgeBaseError(
-            f"{folder} was made with the model {manifest.model.name} ({manifest.model.digest[:12]}...), not with "
-            f"{model.name} ({model.digest[:12]}...). Use that model, or another --kb folder."
-        )
