@@ -147,9 +147,16 @@ def check_output(what: str, expected: Sequence[str], printed: str) -> None:
 
 
 class Workshop:
-    """One folder in which the blocks of a page are run, one after another."""
+    """One folder in which the blocks of a page are run, one after another.
 
-    def __init__(self, folder: Path, source: Path) -> None:
+    Args:
+        folder: Where there is room for it.
+        source: The project.
+        page: The blocks; of these all that stand above one are run before it, wherever tests are shared out.
+    """
+
+    def __init__(self, folder: Path, source: Path, page: Sequence[CodeBlock] = ()) -> None:
+        self._left = [block for block in page if block.is_run]
         self.folder = folder / "work"
         self.folder.mkdir()
         programs = folder / "bin"
@@ -170,7 +177,14 @@ class Workshop:
         }
 
     def run_block(self, block: CodeBlock) -> None:
-        """Run a block and compare what it prints with what the page says."""
+        """Run a block, after those above it that were not run here yet, and compare what it prints with the page."""
+        while self._left and self._left[0].line <= block.line:
+            above = self._left.pop(0)
+            if above is not block:
+                self._run_alone(above)
+        self._run_alone(block)
+
+    def _run_alone(self, block: CodeBlock) -> None:
         for kind, command in block.notes:
             if kind == "before":
                 self.run_step(Step(command, ("...",), 0))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -103,11 +103,12 @@ def test_help_loads_no_heavy_library() -> None:
 
 def test_help_comes_in_under_four_tenths_of_a_second() -> None:
     seconds = []
-    # The best of a few, because other work on the machine only ever adds time.
+    # Time of the processor, and the best of a few, because other work on the machine only ever adds time.
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
         result = run_python("-m", "realm", "--help")
-        seconds.append(time.perf_counter() - begin)
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime)
         assert result.returncode == 0, result.stderr
         if seconds[-1] < HELP_SECONDS:
             break

@@ -30,7 +30,7 @@ BLOCKS = read_blocks(README.read_text("utf-8")) if README.exists() else []
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """One folder for the whole page: a block sees what the blocks above it made."""
-    return Workshop(tmp_path_factory.mktemp("readme"), ROOT)
+    return Workshop(tmp_path_factory.mktemp("readme"), ROOT, BLOCKS)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ BLOCKS = read_blocks((ROOT / "docs" / "training.md").read_text("utf-8"))
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """One folder for the whole page."""
-    return Workshop(tmp_path_factory.mktemp("training"), ROOT)
+    return Workshop(tmp_path_factory.mktemp("training"), ROOT, BLOCKS)
 
 
 @pytest.mark.slow
