@@ -29,6 +29,16 @@ def own_id() -> Callable[[int], int]:
     return lambda _: os.getpid()
 
 
+def interrupted() -> Callable[[int], int]:
+    """Gets a Ctrl-C before each answer."""
+
+    def work(number: int) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return number
+
+    return work
+
+
 def killed_at_three() -> Callable[[int], int]:
     def work(number: int) -> int:
         if number == 3:

@@ -86,6 +86,21 @@ def test_closing_ends_processes_at_work() -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_processes_do_not_answer_ctrl_c_even_where_no_process_was_started_before() -> None:
+    code = "; ".join(
+        (
+            "import signal, steady_work",
+            "from realm.corpus.processes import map_in_processes",
+            "signal.signal(signal.SIGINT, signal.default_int_handler)",
+            "print([result for _, result in map_in_processes(steady_work.interrupted, range(5), 2)])",
+        )
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.stdout, run.stderr) == ("[0, 1, 2, 3, 4]\n", "")
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_run_that_is_stopped_leaves_no_process(stop: signal.Signals, tmp_path: Path) -> None:
     # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
@@ -93,10 +108,9 @@ def test_run_that_is_stopped_leaves_no_process(stop: signal.Signals, tmp_path: P
         "import sys, pathlib, signal, steady_work; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "steady_work.echo(pathlib.Path(sys.argv[1]))"
     )
-    paths = [str(Path(realm.__file__).parents[1]), str(Path(__file__).parent)]
     run = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=environment(),
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
@@ -114,6 +128,12 @@ def test_run_that_is_stopped_leaves_no_process(stop: signal.Signals, tmp_path: P
     finally:
         run.kill()
         run.wait()
+
+
+def environment() -> dict[str, str]:
+    """That of a Python which imports realm and the functions beside this file."""
+    paths = [str(Path(realm.__file__).parents[1]), str(Path(__file__).parent)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def wait_until(is_true: object, seconds: float = 60.0) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupted import cut_short
 from tiny_model import digests, stories, write_jsonl, write_tiny_model
 
 from realm.corpus.lexical import LexicalIndex
@@ -20,7 +21,6 @@ from realm.openqa.compaction import compact
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
-from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Document
 
 
@@ -192,15 +192,6 @@ def test_blocks_fit_a_model_of_fewer_positions_than_usual(tmp_path: Path, source
     found = base.take_blocks(live_rows(base))
     assert base.manifest.max_block_pieces == 48
     assert max(len(stored.title_ids) + len(stored.block.token_ids) + 3 for stored in found) <= 48
-
-
-def cut_short(kb: Path, source: Path, model: ModelFolder) -> None:
-    """A run of `realm index` that ends right before it publishes, in small steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "_BLOCKS_PER_STEP", 1)
-        patch.setattr(KnowledgeBaseWriter, "publish", lambda writer: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            index_sources(kb, [source], model)
 
 
 def texts_of(kb: Path) -> dict[str, str]:

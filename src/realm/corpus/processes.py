@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -70,7 +71,9 @@ class _Pool(Generic[Item, Result]):
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="realm-processes")
         self._workers: list[_Worker] = []
-        # Ctrl-C reaches every process of a terminal. Only this one answers it; a mask is inherited.
+        # Ctrl-C reaches every process of a terminal. Only this one answers it; a mask is inherited. The tracker comes
+        # up with the first process and takes the mask off again, so it is started before.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             for _ in range(processes):
