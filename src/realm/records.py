@@ -80,12 +80,14 @@ class ReadingExample:
         title: Title of the passage; may be empty.
         context: The passage.
         answer_starts: First character in `context` of each of `question.answers`.
+        hard_negatives: Title and text of blocks that look like the passage to a search, and do not answer.
     """
 
     question: Question
     title: str
     context: str
     answer_starts: tuple[int, ...]
+    hard_negatives: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

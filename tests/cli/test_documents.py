@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from tiny_model import stories, write_jsonl
 from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.knowledge_base import KnowledgeBase
 
+SOURCE = Path(__file__).parents[2] / "src"
 QUESTION = "Who wrote the opera of São Paulo?"
 
 
@@ -115,3 +119,19 @@ def test_a_shown_document_cannot_steer_the_terminal(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert realm("show", "one", "--kb", tmp_path / "kb").out == "The queen [2J wrote.\nIn  Paris.\n"
     assert realm("list", "--kb", tmp_path / "kb").out.startswith("one\t ]0;x\t")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["show", "story/2"], ["info", "--verify"], ["remove", "story/2"], ["compact"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_needs_no_model_loads_neither_torch_nor_transformers(arguments: list[str], kb: Path) -> None:
+    code = (
+        "import sys; from realm.cli.main import main; "
+        f"sys.argv = {['realm', *arguments, '--kb', str(kb)]}; assert main() == 0; "
+        "print([name for name in ('torch', 'transformers', 'faiss') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"

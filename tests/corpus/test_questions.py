@@ -14,6 +14,7 @@ from realm.corpus.questions import (
     read_questions,
     read_reading_examples,
     read_reference_questions,
+    reading_record,
 )
 from realm.corpus.skips import SkipReport
 from realm.errors import SourceError
@@ -80,6 +81,16 @@ def test_reading_examples_say_where_their_answers_stand(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_reading_example_is_written_as_is_read_again(tmp_path: Path) -> None:
+    questions = [Question("r", "Who?", ("Mary Ann Evans", "Evans")), Question("none", "Who?")]
+    examples = [
+        ReadingExample(questions[0], "T", CONTEXT, (0, 9), (("U", "She was not."), ("", "Nor was he."))),
+        ReadingExample(questions[1], "", CONTEXT, ()),
+    ]
+    path = write(tmp_path / "r.jsonl", *map(reading_record, examples))
+    assert list(read_reading_examples(path)) == examples
+
+
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
@@ -91,6 +102,9 @@ def test_reading_examples_say_where_their_answers_stand(tmp_path: Path) -> None:
         ({**READING, "answers": ["Evans"]}, "an answer must have"),
         ({**READING, "answers": None}, '"answers" must be a list of'),
         ({**READING, "context": ""}, '"context" is empty'),
+        ({**READING, "hard_negatives": "x"}, '"hard_negatives" must be a list of {"title", "text"}'),
+        ({**READING, "hard_negatives": ["x"]}, '"hard_negatives" must be a list of {"title", "text"}'),
+        ({**READING, "hard_negatives": [{"title": "x"}]}, '"text" is missing'),
     ],
 )
 def test_bad_reading_example_is_an_error(tmp_path: Path, record: dict[str, Any], problem: str) -> None:

@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
+from textwrap import indent
 
 SOURCE = Path(__file__).parents[2] / "src"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "who", "wrote", "it", "##s", "?"]
@@ -57,33 +56,41 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_auto_classes_resolve_realm_in_a_fresh_process(tmp_path: Path) -> None:
-    result = run(ALL_OF_THEM, tmp_path)
-    assert result.returncode == 0, result.stderr
-
-
-def test_any_public_name_that_needs_transformers_makes_realm_known(tmp_path: Path) -> None:
-    code = "from realm import RealmRetriever\nfrom transformers import AutoConfig\nAutoConfig.for_model('realm')"
-    result = run(code, tmp_path)
-    assert result.returncode == 0, result.stderr
-
-
 INNER = f"""
 from realm.models.{{home}} import {{kind}}
 from transformers import AutoConfig, {{auto}}
 
 assert type({{auto}}.from_config(AutoConfig.for_model("realm", {SIZES}))) is {{kind}}
 """
+HOMES = [
+    ("embedder", "RealmEmbedder", "AutoModel"),
+    ("encoder", "RealmKnowledgeAugEncoder", "AutoModelForMaskedLM"),
+    ("reader", "RealmReader", "AutoModelForQuestionAnswering"),
+]
+
+# Each in a child of its own, which has imported transformers and nothing of realm.
+EACH_ALONE = """
+import os, transformers.modeling_utils
+
+def in_a_child(work):
+    child = os.fork()
+    if not child:
+        work()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, work
+"""
 
 
-@pytest.mark.parametrize(
-    ("home", "kind", "auto"),
-    [
-        ("embedder", "RealmEmbedder", "AutoModel"),
-        ("encoder", "RealmKnowledgeAugEncoder", "AutoModelForMaskedLM"),
-        ("reader", "RealmReader", "AutoModelForQuestionAnswering"),
-    ],
-)
-def test_a_network_imported_from_its_own_file_is_known_too(home: str, kind: str, auto: str, tmp_path: Path) -> None:
-    result = run(INNER.format(home=home, kind=kind, auto=auto), tmp_path)
+def test_auto_classes_resolve_realm_in_a_fresh_process(tmp_path: Path) -> None:
+    result = run(ALL_OF_THEM, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_any_public_name_and_each_network_imported_from_its_own_file_make_realm_known(tmp_path: Path) -> None:
+    cases = ["from realm import RealmRetriever\nfrom transformers import AutoConfig\nAutoConfig.for_model('realm')"]
+    cases += [INNER.format(home=home, kind=kind, auto=auto) for home, kind, auto in HOMES]
+    code = EACH_ALONE
+    for number, case in enumerate(cases):
+        code += f"def case{number}():\n{indent(case, '    ')}\nin_a_child(case{number})\n"
+    result = run(code, tmp_path)
     assert result.returncode == 0, result.stderr

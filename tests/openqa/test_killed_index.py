@@ -191,7 +191,7 @@ def test_killed_at_each_thing_it_does_last_it_has_either_version_and_the_next_ru
     status, events = nursery.run(clean, source, tiny.folder)
     assert status == 0
     is_published = []
-    for kill_at in range(events - 88, events + 1, 8):  # from the list of files to the last file deleted
+    for kill_at in range(events - 88, events + 1, 11):  # from the list of files to the last file deleted
         kb = tmp_path / f"kb{kill_at}"
         assert nursery.run(kb, source, tiny.folder, kill_at)[0] == -signal.SIGKILL
         is_published.append((kb / "kb.json").exists())

@@ -161,6 +161,20 @@ def test_other_passage_lacks_every_answer_not_only_one(trunk: Path, tmp_path: Pa
     assert found == [tokenizer.ids_of("new tower")] * 20
 
 
+def test_hard_negatives_of_an_example_are_its_other_passages(trunk: Path, tmp_path: Path) -> None:
+    negatives = [{"title": "U", "text": "new tower"}, {"title": "V", "text": "new bridge"}]
+    asked = example(0, "T", "old mill", "what?", "mill") | {"hard_negatives": negatives}
+    same = example(1, "V", "new bridge", "what?", "bridge") | {"hard_negatives": negatives[:1]}
+    write_lines(tmp_path / "r.jsonl", [asked, same])
+    tokenizer = tokenizer_of(trunk)
+    pool = ReadingPool(["r.jsonl"], tmp_path, tokenizer, 0)
+    first, second = pool.groups[0]
+    drawn = [pool.other_passage(first, random.Random(seed)) for seed in range(20)]
+    assert sorted(map(tuple, drawn))[::19] == sorted(tuple(tokenizer.ids_of(one["text"])) for one in negatives)
+    # A block has one number, whether it answers a question or not.
+    assert [one.passage for one in first.hard_negatives] == [second.hard_negatives[0].passage, second.passage]
+
+
 def test_document_of_one_passage_has_no_other_passage(trunk: Path, tmp_path: Path) -> None:
     write_lines(
         tmp_path / "r.jsonl", [example(0, "T", "old mill", "what?", "mill"), example(1, "U", "new", "?", "new")]

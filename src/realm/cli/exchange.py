@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from realm.cli.info import print_search_remarks
-from realm.cli.options import DiscardOption, KbOption, MaxRamOption, SkipBadOption
+from realm.cli.options import DiscardOption, ForceOption, KbOption, MaxRamOption, SkipBadOption
 from realm.cli.output import print_estimate, print_skipped, progress_bar, stdout
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ export = typer.Typer(help="Write a knowledge base in other formats.", no_args_is
 ModelOutOption = Annotated[
     Path | None, typer.Option("--model-out", help="Folder for the model; default: beside, with -model at the end.")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -23,6 +23,7 @@ ModelOption = Annotated[
     typer.Option("--model", help="Model folder with the same embedder of blocks; default: the one it was made with."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object and nothing else.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable records out.")]
 MaxRamOption = Annotated[str | None, typer.Option("--max-ram", help="Most memory to take, such as 2GB.")]
 DiscardOption = Annotated[

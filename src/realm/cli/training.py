@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from realm.cli.options import given_path
+from realm.cli.options import ForceOption, KbOption, ModelOption, given_path
 from realm.cli.output import progress_bar, stdout
 from realm.errors import RecipeError, SourceError
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     JobT = TypeVar("JobT", bound=Job)
 
 train = typer.Typer(help="Train a model from a recipe.", no_args_is_help=True)
+
+# Of `realm.training.hard_negatives`, which is not imported for --help.
+By = Literal["words", "vectors", "both"]
 
 _NOT_DRAWN = ("dev_best_step", "dev_held_out_examples", "dev_held_out_masked_pieces")
 
@@ -124,6 +127,42 @@ def pack(
 
     size = pack_runs(embedder_run, reader_run, out, earlier_reader=earlier, share=share)
     stdout.print(f"{out}: {size / 1e6:.1f} MB")
+
+
+@train.command()
+def negatives(
+    examples: Annotated[Path, typer.Argument(help="Questions with their passages: JSON lines or SQuAD JSON.")],
+    out: Annotated[Path, typer.Option("--out", parser=given_path, metavar="<path>", help="JSON lines to write.")],
+    kb: KbOption = Path("kb"),
+    model: ModelOption = None,
+    by: Annotated[By, typer.Option(help="Look for them by words (BM25), by the model's vectors, or by both.")] = "both",
+    count: Annotated[int, typer.Option(min=1, help="Most for each question.")] = 8,
+    skip: Annotated[int, typer.Option(min=0, help="Pass over so many of the best: they may be right.")] = 0,
+    depth: Annotated[int, typer.Option(min=1, help="How many passages of a search to look at.")] = 50,
+    force: ForceOption = False,
+) -> None:
+    """Find hard negatives: passages that are like the right one and do not hold the answer, for other jobs to use."""
+    import json
+    import time
+
+    from realm.corpus.questions import read_reading_examples, reading_record
+    from realm.interop.staging import staged_file
+    from realm.openqa.ask import OpenQA
+    from realm.training.hard_negatives import mine_hard_negatives
+
+    asked = list(read_reading_examples(examples))
+    mined = mine_hard_negatives(OpenQA.load(kb, model), asked, by=by, count=count, skip=skip, depth=depth)
+    begin, found = time.monotonic(), 0
+    with (
+        staged_file(out, force=force) as staged,
+        staged.open("w", encoding="utf-8") as file,
+        progress_bar("searching", "questions", len(asked)) as (bar, task),
+    ):
+        for done, example in enumerate(mined, start=1):
+            found += len(example.hard_negatives)
+            file.write(json.dumps(reading_record(example), ensure_ascii=False) + "\n")
+            bar.update(task, completed=done, rate=done / (time.monotonic() - begin))
+    stdout.print(f"{out}: {len(asked):,} questions, {found / len(asked):.1f} hard negatives each")
 
 
 @train.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from realm.corpus.fields import optional_text, record_id, require_text, require_unicode
 from realm.corpus.lines import Record
@@ -86,8 +86,8 @@ def read_reading_examples(
     """Read questions with their passage, from JSON lines or SQuAD JSON.
 
     A record has `question`, `context`, `answers` (a list of `{"text", "answer_start"}`, where the text stands
-    in the context from that character on; empty where the passage does not answer), and optionally `id` and
-    `title`.
+    in the context from that character on; empty where the passage does not answer), and optionally `id`, `title` and
+    `hard_negatives` (a list of `{"title", "text"}`).
 
     Args and errors are those of `read_reference_questions`; an answer that does not stand where it says is a bad
     record, too.
@@ -178,7 +178,33 @@ def _reading_example(record: Record) -> ReadingExample:
         answers=tuple(text for text, _ in places),
     )
     title = optional_text(record.fields, "title", "bad_title")
-    return ReadingExample(question, title, context, tuple(start for _, start in places))
+    starts = tuple(start for _, start in places)
+    return ReadingExample(question, title, context, starts, _hard_negatives(record.fields.get("hard_negatives", [])))
+
+
+def reading_record(example: ReadingExample) -> dict[str, Any]:
+    """The record that `read_reading_examples` reads as this example."""
+    question = example.question
+    return {
+        "id": question.id,
+        "title": example.title,
+        "question": question.text,
+        "context": example.context,
+        "answers": [
+            {"text": text, "answer_start": start}
+            for text, start in zip(question.answers, example.answer_starts, strict=True)
+        ],
+        "hard_negatives": [{"title": title, "text": text} for title, text in example.hard_negatives],
+    }
+
+
+def _hard_negatives(found: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(found, list) or not all(isinstance(block, dict) for block in found):
+        raise BadRecord("bad_negatives", '"hard_negatives" must be a list of {"title", "text"}')
+    return tuple(
+        (optional_text(block, "title", "bad_negatives"), require_text(block, "text", "bad_negatives"))
+        for block in found
+    )
 
 
 def _place(answer: object, context: str) -> tuple[str, int]:

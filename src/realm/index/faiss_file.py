@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from realm.artifacts import sha256_of_text, sync_directory
 from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.faiss_entry import REBUILD_FAISS, FaissEntry
@@ -38,6 +36,8 @@ def faiss_library() -> Any:
 @contextmanager
 def threads_of_torch() -> Iterator[None]:
     """Let FAISS use as many threads as torch does, and put its own number back afterwards."""
+    import torch
+
     faiss = faiss_library()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(torch.get_num_threads())

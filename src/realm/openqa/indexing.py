@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,15 @@ from realm.openqa.index_report import IndexReport
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import Manifest
 from realm.openqa.memory import MemoryLimit, resident_bytes
-from realm.openqa.model_folder import ModelFolder
 from realm.openqa.pending import Job
 from realm.openqa.search import HYBRID_WEIGHT
 from realm.openqa.survey import MAX_BYTES, Survey, bytes_of, known_documents, survey, survey_of_bytes
 from realm.openqa.write_lock import require_free
 from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Document
+
+if TYPE_CHECKING:
+    from realm.openqa.model_folder import ModelFolder
 
 MAX_BLOCK_PIECES = 288
 _BLOCKS_PER_STEP = 512

@@ -20,7 +20,6 @@ from realm.corpus.document_store import DocumentStore, StoredDocument
 from realm.corpus.lexical import LexicalIndex
 from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.index.codes import CodeStore
-from realm.index.exact import ExactIndex
 from realm.index.protocol import Hits, Index
 from realm.index.sketches import SketchStore
 from realm.index.tombstones import read_tombstones
@@ -126,6 +125,9 @@ class KnowledgeBase:
         """Searches the vectors: with FAISS if the manifest names a file of it, exactly if not, on a graphics card if
         there is one with room for them.
         """
+        # Looking into a knowledge base needs no torch.
+        from realm.index.exact import ExactIndex
+
         with self._not_dropped():
             sketches = SketchStore(self._vectors_folder, self.manifest.sketches, self.manifest.dim)
         if self.manifest.faiss is None:

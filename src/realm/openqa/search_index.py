@@ -6,12 +6,11 @@ Knows the policy, not how FAISS works.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from realm.index.codes import CodeStore
-from realm.index.exact import ExactIndex
 from realm.index.faiss_entry import FaissEntry
 from realm.index.segments import NUMBER
 from realm.index.sketches import SketchStore
@@ -19,6 +18,9 @@ from realm.index.tombstones import read_tombstones
 from realm.index.vectors import VectorStore
 from realm.openqa.manifest import INDEX, Manifest
 from realm.openqa.memory import room
+
+if TYPE_CHECKING:
+    import torch
 
 FAISS_ROWS = 2_000_000
 """From so many live rows on, `auto` means FAISS: below, exact search takes some tens of milliseconds."""
@@ -30,6 +32,8 @@ _MORE_LISTS = 1.75
 
 def search_device(vectors: VectorStore) -> torch.device:
     """Where exact search multiplies: on the graphics card, if the vectors fit into half of its free memory."""
+    import torch
+
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         if vectors.rows * vectors.dim * NUMBER.itemsize <= free // 2:
@@ -61,6 +65,8 @@ def faiss_of(folder: Path, manifest: Manifest, *, max_ram_bytes: int | None = No
     entry = manifest.faiss
     if entry is not None and manifest.blocks - entry.rows <= _NEW_SHARE * entry.rows:
         return entry
+    from realm.index.exact import ExactIndex
+
     vectors_folder = folder / manifest.vectors_folder
     store = VectorStore(vectors_folder, manifest.segments, manifest.dim)
     tombstones = read_tombstones(vectors_folder, gone) if gone else np.empty(0, dtype=np.int64)

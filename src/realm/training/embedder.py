@@ -28,7 +28,7 @@ from realm.training.closed_form import mean_pooling_layer, principal_projection
 from realm.training.distributed import Processes
 from realm.training.inverse_cloze import sentence_and_rest, sentence_blocks
 from realm.training.job import Figures, Job
-from realm.training.reading_data import ReadingPool
+from realm.training.reading_data import ReadingPool, TokenizedBlock
 from realm.training.recipe import LoopRecipe
 from realm.training.warm_start import (
     WEIGHTS_FILE,
@@ -56,6 +56,8 @@ class EmbedderRecipe(LoopRecipe):
         batch_pairs: Question-passage pairs per step.
         batch_sentences: Sentence-block pairs per step.
         batch_questions: Further questions per step.
+        hard_negatives: Of each pair, so many of its hard negatives (see `realm train negatives`) join the blocks of the
+            step, drawn anew each time.
         keep_sentence_share: Share of sentence-block pairs whose block keeps the sentence.
         distillation_weight: Weight of the teacher's ranking against that of the pairs (1 - weight).
         teacher_scale: Inverse temperature of the teacher.
@@ -67,7 +69,8 @@ class EmbedderRecipe(LoopRecipe):
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **dict.fromkeys(("max_documents", "batch_pairs", "max_block_pieces", "max_question_pieces"), (1, math.inf)),
-        **dict.fromkeys(("batch_sentences", "batch_questions", "teacher_scale", "score_scale"), (0, math.inf)),
+        **dict.fromkeys(("batch_sentences", "batch_questions", "hard_negatives"), (0, math.inf)),
+        **dict.fromkeys(("teacher_scale", "score_scale"), (0, math.inf)),
         **dict.fromkeys(("keep_sentence_share", "distillation_weight"), (0, 1)),
     }
     may_change: ClassVar[frozenset[str]] = frozenset({"trunk", "data"})  # the digest of the trunk may not
@@ -82,6 +85,7 @@ class EmbedderRecipe(LoopRecipe):
     batch_pairs: int = 24
     batch_sentences: int = 8
     batch_questions: int = 16
+    hard_negatives: int = 0
     keep_sentence_share: float = 0.1
     distillation_weight: float = 0.5
     teacher_scale: float = 20.0
@@ -94,7 +98,9 @@ class EmbedderRecipe(LoopRecipe):
 
 
 class EmbedderBatch(NamedTuple):
-    """Rows of a step. Question i belongs to block `targets[i]` for i < len(targets); the rest are only distilled."""
+    """Rows of a step. Question i belongs to block `targets[i]` for i < len(targets); the rest are only distilled.
+    Blocks beyond the targets are hard negatives.
+    """
 
     questions: list[Row]
     blocks: list[Row]
@@ -137,10 +143,13 @@ class EmbedderJob(Job):
         """The whole step at once: every block is a negative for every other question."""
         recipe, choice = self.recipe, random.Random(f"{self.recipe.seed} {step}")
         questions, blocks, passages = [], [], []
+        negatives: list[TokenizedBlock] = []
         for example in self._pool.draw(step, recipe.batch_pairs):
             questions.append(example.question_ids)
             blocks.append((example.title_ids, example.body_ids))
             passages.append(example.passage)
+            count = min(recipe.hard_negatives, len(example.hard_negatives))
+            negatives += choice.sample(example.hard_negatives, count)
         for place in range(recipe.batch_sentences if self._blocks else 0):
             number = (step * recipe.batch_sentences + place) % len(self._blocks)
             sentence, block = sentence_and_rest(self._blocks[number], recipe.keep_sentence_share, choice)
@@ -151,13 +160,14 @@ class EmbedderJob(Job):
         if self._questions:
             start = step * recipe.batch_questions
             questions += (self._questions[(start + n) % len(self._questions)] for n in range(recipe.batch_questions))
-        number_of = torch.tensor(passages)
+        blocks += ((block.title_ids, block.body_ids) for block in negatives)
+        number_of = torch.tensor(passages + [block.passage for block in negatives])
         return [
             EmbedderBatch(
                 [self._builder.question(ids, recipe.max_question_pieces) for ids in questions],
                 [self._builder.block(title, body, recipe.max_block_pieces) for title, body in blocks],
                 torch.arange(pairs),
-                (number_of[:, None] == number_of) & ~torch.eye(pairs, dtype=torch.bool),
+                (number_of[:pairs, None] == number_of) & ~torch.eye(pairs, len(number_of), dtype=torch.bool),
             )
         ]
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from realm.artifacts import sha256_of_file, sha256_of_text
 from realm.corpus.questions import read_reading_examples
@@ -14,6 +15,14 @@ from realm.errors import RecipeError
 from realm.features.spans import pieces_of_characters
 from realm.records import ReadingExample
 from realm.text.pieces import PieceTokenizer
+
+
+class TokenizedBlock(NamedTuple):
+    """A block in word pieces, and its number among all passages."""
+
+    title_ids: list[int]
+    body_ids: list[int]
+    passage: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class TokenizedExample:
         spans: First and last piece (inclusive) of each distinct answer.
         passage: Number of the passage; examples about the same one share it.
         title: Title of the passage, which marks passages of one document.
+        hard_negatives: Blocks that look like the passage and do not answer.
     """
 
     question_ids: list[int]
@@ -35,6 +45,7 @@ class TokenizedExample:
     spans: tuple[tuple[int, int], ...]
     passage: int
     title: str
+    hard_negatives: tuple[TokenizedBlock, ...] = ()
 
 
 def is_kept_aside(title: str, one_in: int) -> bool:
@@ -73,6 +84,7 @@ def tokenize_examples(
     questions = tokenizer.encode_batch([example.question.text for example in examples])
     titles = tokenizer.encode_batch([example.title for example in examples])
     contexts = tokenizer.encode_batch([example.context for example in examples])
+    negatives = _tokenize_negatives(examples, tokenizer, passages)
     for example, question, title, context in zip(examples, questions, titles, contexts, strict=True):
         spans = {
             span
@@ -87,7 +99,21 @@ def tokenize_examples(
                 tuple(sorted(spans)),
                 passages.setdefault(example.context, len(passages)),
                 example.title,
+                tuple(negatives[block] for block in example.hard_negatives),
             )
+
+
+def _tokenize_negatives(
+    examples: Sequence[ReadingExample], tokenizer: PieceTokenizer, passages: dict[str, int]
+) -> dict[tuple[str, str], TokenizedBlock]:
+    """Hard negatives by title and text; one of several examples is tokenized once."""
+    blocks = list(dict.fromkeys(block for example in examples for block in example.hard_negatives))
+    titles = tokenizer.encode_batch([title for title, _ in blocks])
+    texts = tokenizer.encode_batch([text for _, text in blocks])
+    return {
+        block: TokenizedBlock(title.ids, text.ids, passages.setdefault(block[1], len(passages)))
+        for block, title, text in zip(blocks, titles, texts, strict=True)
+    }
 
 
 class ReadingPool:
@@ -143,7 +169,11 @@ class ReadingPool:
         return drawn
 
     def other_passage(self, example: TokenizedExample, choice: random.Random) -> list[int] | None:
-        """Pieces of another passage of the same document that lacks the answer's pieces, if there is one."""
+        """Pieces of a passage that does not answer: a hard negative of the example if it has any, or else another
+        passage of the same document that lacks the answer's pieces, if there is one.
+        """
+        if example.hard_negatives:
+            return choice.choice(example.hard_negatives).body_ids
         others = sorted(self._passages_of_title[example.title] - {example.passage})
         choice.shuffle(others)
         answers = [example.body_ids[first : last + 1] for first, last in example.spans]
