@@ -20,7 +20,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,15 @@ TIMEOUT_SECONDS = 180
 
 # What installing the project would put into the folder of programs.
 _LAUNCHER = "import sys\nfrom realm.cli.main import main\nsys.exit(main())\n"
+# Takes the place of `realm`: asks `forking_realm` at a socket to run it.
+_CLIENT = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+    server.connect({path!r})
+    told = {{"argv": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}
+    socket.send_fds(server, [json.dumps(told).encode()], [0, 1, 2])
+    sys.exit(int(server.recv(16)))
+"""
 _FENCE = re.compile(r"^```(.*)$")
 _COMMENT = re.compile(r"^<!--\s*(no-run|before):\s*(.*?)\s*-->$")
 _TIME = re.compile(r"\b(?:\d+:\d\d(?::\d\d)?|\d+(?:,\d{3})*(?:\.\d+)?\s?(?:ms|s|min|[A-Za-z]+/s))(?!\w)")
@@ -152,39 +162,58 @@ class Workshop:
     Args:
         folder: Where there is room for it.
         source: The project.
-        page: The blocks; of these all that stand above one are run before it, wherever tests are shared out.
     """
 
-    def __init__(self, folder: Path, source: Path, page: Sequence[CodeBlock] = ()) -> None:
-        self._left = [block for block in page if block.is_run]
+    def __init__(self, folder: Path, source: Path) -> None:
         self.folder = folder / "work"
         self.folder.mkdir()
-        programs = folder / "bin"
-        programs.mkdir()
+        self._programs = folder / "bin"
+        self._programs.mkdir()
         beside = Path(sys.executable).parent
         if not (beside / "realm").exists():
-            (programs / "realm").write_text(f"#!{sys.executable}\n{_LAUNCHER}", "utf-8")
-            (programs / "realm").chmod(0o755)
+            self._add_program(f"#!{sys.executable}\n{_LAUNCHER}")
         self.environment = {
             **os.environ,
             "COLUMNS": "100",
             "NO_COLOR": "1",
-            "PATH": os.pathsep.join([str(programs), str(beside), os.environ["PATH"]]),
+            "PATH": os.pathsep.join([str(self._programs), str(beside), os.environ["PATH"]]),
             "PYTHONPATH": str(source / "src"),
             "PYTHONUTF8": "1",
             "REALM_SOURCE": str(source),
             "TERM": "dumb",
         }
 
-    def run_block(self, block: CodeBlock) -> None:
-        """Run a block, after those above it that were not run here yet, and compare what it prints with the page."""
-        while self._left and self._left[0].line <= block.line:
-            above = self._left.pop(0)
-            if above is not block:
-                self._run_alone(above)
-        self._run_alone(block)
+    def run_page(self, blocks: Sequence[CodeBlock]) -> None:
+        """Run the blocks that are to be run; `realm` is loaded once for all of them, where the system can do that."""
+        with self._forking_realm() if sys.platform == "linux" else nullcontext():
+            for block in blocks:
+                if block.is_run:
+                    self.run_block(block)
 
-    def _run_alone(self, block: CodeBlock) -> None:
+    @contextmanager
+    def _forking_realm(self) -> Iterator[None]:
+        """Put a client of `forking_realm` in the place of `realm`."""
+        path = str(self._programs / "socket")
+        with subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("forking_realm.py")), path],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment, text=True,
+        ) as server:  # fmt: skip
+            assert server.stdin is not None
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            self._add_program(_CLIENT.format(python=sys.executable, path=path))
+            try:
+                yield
+            finally:
+                (self._programs / "realm").unlink()
+                server.stdin.close()
+
+    def _add_program(self, text: str) -> None:
+        (self._programs / "realm").write_text(text, "utf-8")
+        (self._programs / "realm").chmod(0o755)
+
+    def run_block(self, block: CodeBlock) -> None:
+        """Run a block, and compare what it prints with the page."""
         for kind, command in block.notes:
             if kind == "before":
                 self.run_step(Step(command, ("...",), 0))

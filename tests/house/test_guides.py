@@ -1,11 +1,11 @@
-"""Pages of docs/ that need no server are run, block after block in one folder for each."""
+"""Pages of docs/ that need no server are run, block after block in one folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from readme_blocks import READ, RUN, CodeBlock, Workshop, read_blocks
+from readme_blocks import READ, RUN, Workshop, read_blocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -13,23 +13,10 @@ PAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def workshops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workshop]:
-    return {name: Workshop(tmp_path_factory.mktemp(name), ROOT, blocks) for name, blocks in PAGES.items()}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("page", "block"),
-    [
-        pytest.param(page, block, id=f"{page}-line{block.line}-{block.language}")
-        for page, blocks in PAGES.items()
-        for block in blocks
-        if block.is_run
-    ],
-)
-def test_a_block_prints_what_the_page_says(workshops: dict[str, Workshop], page: str, block: CodeBlock) -> None:
-    workshops[page].run_block(block)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_prints_what_the_page_says(page: str, tmp_path: Path) -> None:
+    Workshop(tmp_path, ROOT).run_page(PAGES[page])
 
 
 @pytest.mark.parametrize("page", PAGES)

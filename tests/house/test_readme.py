@@ -10,7 +10,6 @@ from readme_blocks import (
     READ,
     RUN,
     SAME_AS,
-    CodeBlock,
     Workshop,
     is_python,
     read_blocks,
@@ -27,19 +26,8 @@ SET_UP = re.compile(r"^(?:sudo\s+)?(make\s+[\w-]+|(?:\S*pip3?|python3? -m (?:pip
 BLOCKS = read_blocks(README.read_text("utf-8")) if README.exists() else []
 
 
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """One folder for the whole page: a block sees what the blocks above it made."""
-    return Workshop(tmp_path_factory.mktemp("readme"), ROOT, BLOCKS)
-
-
-@pytest.mark.parametrize(
-    "block",
-    [block for block in BLOCKS if block.is_run],
-    ids=lambda block: f"line{block.line}-{block.language}",
-)
-def test_a_block_prints_what_the_readme_says(workshop: Workshop, block: CodeBlock) -> None:
-    workshop.run_block(block)
+def test_every_block_prints_what_the_readme_says(tmp_path: Path) -> None:
+    Workshop(tmp_path, ROOT).run_page(BLOCKS)
 
 
 def test_the_readme_fits_on_150_lines() -> None:

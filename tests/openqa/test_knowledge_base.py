@@ -13,7 +13,6 @@ import torch
 from tiny_model import digests, stories, write_jsonl
 
 from realm.errors import CorruptFileError, KnowledgeBaseError
-from realm.openqa import knowledge_base
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
@@ -38,7 +37,7 @@ def test_vectors_are_searched_on_a_graphics_card_where_they_fit_half_of_its_free
     monkeypatch.setattr(torch.cuda, "is_available", lambda: times is not None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int((times or 0) * needed), 1 << 40))
     asked = []
-    monkeypatch.setattr(knowledge_base, "ExactIndex", lambda *_, device: asked.append(device))
+    monkeypatch.setattr("realm.index.exact.ExactIndex", lambda *_, device: asked.append(device))
     _ = base.index
     assert asked == [torch.device(expected)]
 
