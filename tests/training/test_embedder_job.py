@@ -16,7 +16,8 @@ from transformers import BertModel
 
 from realm.errors import RecipeError
 from realm.features.inputs import Row
-from realm.training.embedder import EmbedderBatch, EmbedderJob, EmbedderRecipe
+from realm.training.embedder import EmbedderBatch, EmbedderJob
+from realm.training.embedder_recipe import EmbedderRecipe
 from realm.training.loop import train
 
 

@@ -14,12 +14,13 @@ from tiny_model import stories, write_jsonl, write_tiny_model
 
 from realm.cli.main import main
 from realm.corpus.questions import read_reading_examples, reading_record
-from realm.errors import RecipeError, UsageError
+from realm.errors import QuestionError, RecipeError, UsageError
 from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.indexing import index_sources
 from realm.openqa.model_folder import ModelFolder
 from realm.records import Question, ReadingExample
-from realm.training.embedder import EmbedderJob, EmbedderRecipe
+from realm.training.embedder import EmbedderJob
+from realm.training.embedder_recipe import EmbedderRecipe
 from realm.training.hard_negatives import mine_hard_negatives
 
 TOLD = stories(30, seed=4, sentences=2)
@@ -84,6 +85,12 @@ def test_without_an_answer_nothing_is_known_to_be_wrong(qa: OpenQA) -> None:
     unanswered = ReadingExample(Question("q", "who built the tower?"), "", "Nobody.", (), (("old", "negative"),))
     [mined] = mine_hard_negatives(qa, [unanswered])
     assert mined.hard_negatives == ()
+
+
+def test_a_question_that_cannot_be_asked_is_named(qa: OpenQA, examples: list[ReadingExample]) -> None:
+    long = dataclasses.replace(examples[3], question=Question("the long one", "river " * 200, ("alps",)))
+    with pytest.raises(QuestionError, match=r"^the long one: The question has 200 word pieces"):
+        list(mine_hard_negatives(qa, [*examples[:3], long, *examples[4:]]))
 
 
 def test_more_to_skip_than_to_look_at_is_refused(qa: OpenQA, examples: list[ReadingExample]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from realm.errors import RecipeError
-from realm.training.embedder import EmbedderRecipe
+from realm.training.embedder_recipe import EmbedderRecipe
 from realm.training.reader import ReaderRecipe
 from realm.training.recipe import LoopRecipe, LoopSettings, build
 

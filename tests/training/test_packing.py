@@ -17,7 +17,8 @@ from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.openqa import default_model
 from realm.openqa.model import RealmForOpenQA
-from realm.training.embedder import EmbedderJob, EmbedderRecipe
+from realm.training.embedder import EmbedderJob
+from realm.training.embedder_recipe import EmbedderRecipe
 from realm.training.packing import pack_runs
 from realm.training.reader import ReaderJob, ReaderRecipe
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import realm.training.recipe
 from realm.errors import RecipeError
-from realm.training.embedder import EmbedderRecipe
+from realm.training.embedder_recipe import EmbedderRecipe
 from realm.training.finetune_recipe import FinetuneRecipe
 from realm.training.ict_recipe import IctRecipe
 from realm.training.pretrain_recipe import PretrainRecipe

@@ -1,16 +1,19 @@
-"""`realm train`: the training jobs. A new job is one small command that hands its recipe and its job to `_run`."""
+"""`realm train`: the training jobs. A new job is one small command that hands its recipe and its job to `_run`. What
+goes into runs and what is made of them is in `training_tools`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from realm.cli.options import ForceOption, KbOption, ModelOption, given_path
+import realm.cli.training_tools
+from realm.cli.options import given_path
 from realm.cli.output import progress_bar, stdout
-from realm.errors import RecipeError, SourceError
+from realm.errors import RecipeError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -27,11 +30,6 @@ if TYPE_CHECKING:
 
 train = typer.Typer(help="Train a model from a recipe.", no_args_is_help=True)
 
-# Of `realm.training.hard_negatives`, which is not imported for --help.
-By = Literal["words", "vectors", "both"]
-
-_NOT_DRAWN = ("dev_best_step", "dev_held_out_examples", "dev_held_out_masked_pieces")
-
 RecipeArgument = Annotated[str, typer.Argument(help="A TOML file, or the name of a built-in recipe.")]
 OutOption = Annotated[
     Path, typer.Option("--out", parser=given_path, metavar="<path>", help="Run folder: checkpoint, log, result.")
@@ -41,13 +39,15 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="key=value, o
 
 def add_to(app: typer.Typer) -> None:
     """Add this group's commands."""
+    realm.cli.training_tools.add_to(train)
     app.add_typer(train, name="train")
 
 
 @train.command()
 def embedder(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> None:
     """Question and block vectors, taught by the trunk's own similarities."""
-    from realm.training.embedder import EmbedderJob, EmbedderRecipe
+    from realm.training.embedder import EmbedderJob
+    from realm.training.embedder_recipe import EmbedderRecipe
 
     _run(EmbedderRecipe, lambda chosen, _: EmbedderJob(chosen), recipe, out, set_)
 
@@ -85,18 +85,6 @@ def pretrain(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> 
 
 
 @train.command()
-def assemble(
-    run: Annotated[Path, typer.Argument(help="Run folder of `realm train pretrain`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
-    max_span_width: Annotated[int, typer.Option("--max-span-width", min=1, help="Longest answer in word pieces.")] = 10,
-) -> None:
-    """Put what pre-training learned into one model that fine-tuning starts from; its reader has yet to learn."""
-    from realm.training.pretrain_result import assemble_open_qa
-
-    stdout.print(f"{assemble_open_qa(run, out, max_span_width)}: a model to fine-tune")
-
-
-@train.command()
 def finetune(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> None:
     """Retriever and reader together, from questions with answers."""
     from realm.corpus.expressions import ExpressionMatcher
@@ -110,85 +98,6 @@ def finetune(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> 
         return lambda: job.dev_figures(lambda text, question: is_right(text, question, matcher))
 
     _run(FinetuneRecipe, lambda chosen, report: FinetuneJob(chosen, out, report=report), recipe, out, set_, measure)
-
-
-@train.command()
-def pack(
-    embedder_run: Annotated[Path, typer.Argument(help="Run folder of `embedder`.")],
-    reader_run: Annotated[Path, typer.Argument(help="Run folder of `reader` or `finetune`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for config.json and weights.safetensors.")],
-    earlier: Annotated[
-        Path | None, typer.Option(help="Average the reader with this run, which it went on from.")
-    ] = None,
-    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Of the later reader in that average.")] = 0.5,
-) -> None:
-    """Put what two runs learned into one small file of half-precision weights, as realm-mini ships it."""
-    from realm.training.packing import pack_runs
-
-    size = pack_runs(embedder_run, reader_run, out, earlier_reader=earlier, share=share)
-    stdout.print(f"{out}: {size / 1e6:.1f} MB")
-
-
-@train.command()
-def negatives(
-    examples: Annotated[Path, typer.Argument(help="Questions with their passages: JSON lines or SQuAD JSON.")],
-    out: Annotated[Path, typer.Option("--out", parser=given_path, metavar="<path>", help="JSON lines to write.")],
-    kb: KbOption = Path("kb"),
-    model: ModelOption = None,
-    by: Annotated[By, typer.Option(help="Look for them by words (BM25), by the model's vectors, or by both.")] = "both",
-    count: Annotated[int, typer.Option(min=1, help="Most for each question.")] = 8,
-    skip: Annotated[int, typer.Option(min=0, help="Pass over so many of the best: they may be right.")] = 0,
-    depth: Annotated[int, typer.Option(min=1, help="How many passages of a search to look at.")] = 50,
-    force: ForceOption = False,
-) -> None:
-    """Find hard negatives: passages that are like the right one and do not hold the answer, for other jobs to use."""
-    import json
-    import time
-
-    from realm.corpus.questions import read_reading_examples, reading_record
-    from realm.interop.staging import staged_file
-    from realm.openqa.ask import OpenQA
-    from realm.training.hard_negatives import mine_hard_negatives
-
-    asked = list(read_reading_examples(examples))
-    mined = mine_hard_negatives(OpenQA.load(kb, model), asked, by=by, count=count, skip=skip, depth=depth)
-    begin, found = time.monotonic(), 0
-    with (
-        staged_file(out, force=force) as staged,
-        staged.open("w", encoding="utf-8") as file,
-        progress_bar("searching", "questions", len(asked)) as (bar, task),
-    ):
-        for done, example in enumerate(mined, start=1):
-            found += len(example.hard_negatives)
-            file.write(json.dumps(reading_record(example), ensure_ascii=False) + "\n")
-            bar.update(task, completed=done, rate=done / (time.monotonic() - begin))
-    stdout.print(f"{out}: {len(asked):,} questions, {found / len(asked):.1f} hard negatives each")
-
-
-@train.command()
-def curves(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders; runs that went on from each other side by side.")],
-    out: Annotated[Path, typer.Option("--out", help="The picture, PNG.")],
-    figure: Annotated[
-        list[str] | None, typer.Option("--figure", help="A figure of the log; several may be given.")
-    ] = None,
-) -> None:
-    """Draw what runs have logged: the loss and all dev figures, unless others are asked for."""
-    from realm.evaluation.curves import draw_curves
-    from realm.training.log import read_log
-
-    logs = {str(run): read_log(run) for run in runs}
-    logged = list(dict.fromkeys(key for lines in logs.values() for line in lines for key in line if key != "step"))
-    wanted = figure or ["loss", *(key for key in logged if key.startswith("dev_") and key not in _NOT_DRAWN)]
-    if unknown := [key for key in wanted if key not in logged]:
-        raise SourceError(f"No run has logged {', '.join(unknown)}; there are {', '.join(sorted(logged))}.")
-    figures = {
-        key: {
-            run: points for run, lines in logs.items() if (points := [(n["step"], n[key]) for n in lines if key in n])
-        }
-        for key in wanted
-    }
-    stdout.print(f"{draw_curves(out, figures)}: {', '.join(wanted)}")
 
 
 def _run(

@@ -17,8 +17,8 @@ from itertools import islice, zip_longest
 from typing import Literal
 
 from realm.corpus.answers import contains_answer
-from realm.errors import UsageError
-from realm.openqa.ask import OpenQA, Searching
+from realm.errors import QuestionError, UsageError
+from realm.openqa.ask import Asked, OpenQA, Searching
 from realm.records import ReadingExample
 
 By = Literal["words", "vectors", "both"]
@@ -44,19 +44,27 @@ def mine_hard_negatives(
         The examples, in order, each with the negatives found instead of those it had.
 
     Raises:
-        QuestionError: A question is empty or too long.
+        QuestionError: A question is empty or too long; the message begins with its id.
         UsageError: Nothing would be found in so few blocks; the knowledge base has no index of words.
     """
     if skip + 1 > depth:
         raise UsageError(f"Of {depth} blocks looked at, {skip} are to be skipped: give a larger depth, or skip fewer.")
     waiting = iter(examples)
     while batch := list(islice(waiting, _QUESTIONS_AT_ONCE)):
-        texts = [example.question.text for example in batch]
-        searches = [qa.find(texts, depth, Searching(weight=weight)) for weight in _WEIGHTS[by]]
+        searches = [_find(qa, batch, depth, Searching(weight=weight)) for weight in _WEIGHTS[by]]
         for example, *asked in zip(batch, *searches, strict=True):
             found = [_without_answer(qa, one.found.rows.tolist(), example, skip + count)[skip:] for one in asked]
             in_turn = (block for blocks in zip_longest(*found) for block in blocks if block is not None)
             yield replace(example, hard_negatives=tuple(islice(dict.fromkeys(in_turn), count)))
+
+
+def _find(qa: OpenQA, batch: Sequence[ReadingExample], depth: int, searching: Searching) -> list[Asked]:
+    try:
+        return qa.find([example.question.text for example in batch], depth, searching)
+    except QuestionError as exc:
+        if len(batch) == 1:
+            raise QuestionError(f"{batch[0].question.id}: {exc}") from exc
+        return [asked for example in batch for asked in _find(qa, [example], depth, searching)]
 
 
 def _without_answer(qa: OpenQA, rows: Sequence[int], example: ReadingExample, count: int) -> list[tuple[str, str]]:
