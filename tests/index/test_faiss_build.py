@@ -181,3 +181,22 @@ def test_extending_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(CorruptFileError, match="SHA-256 differs"):
         extend_faiss(store, tmp_path, entry, ExactIndex(store))
+
+
+@pytest.mark.parametrize(
+    ("k", "last", "reached"), [(5, 1500, 1.0), (100, 3000, 1.0), (5000, 39_000, 1.0), (100, 9000, 0.0)]
+)
+def test_a_true_row_far_down_among_the_candidates_is_looked_for(k: int, last: int, reached: float) -> None:
+    class Ranked:
+        """Its codes put the `k` true rows right before place `last`, whatever is asked."""
+
+        ntotal, nlist = 50_000, 1
+
+        def search(self, queries: np.ndarray, count: int, params: object) -> tuple[None, np.ndarray]:
+            order = np.roll(np.arange(self.ntotal), last - k)
+            return None, np.tile(order[:count], (len(queries), 1))
+
+    queries = np.zeros((3, 4), np.float32)
+    point = realm.index.faiss_probe._cheapest(Ranked(), queries, np.tile(np.arange(k), (3, 1)), 0.95)
+    assert point.recall == reached
+    assert point.candidates >= last or not reached

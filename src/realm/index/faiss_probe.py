@@ -30,8 +30,10 @@ _MIN_QUERIES = 50
 _BLOCK_NOISE = 0.5
 _QUERIES_AT_ONCE = 20
 _FIRST_NPROBE = 4
-_FACTORS = (1, 1.5, 2, 3, 4, 6, 8)
+_FACTORS = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _LEAST_CANDIDATES = 50
+# Many true rows are told from others by fewer candidates for each.
+_MOST_FACTOR, _MOST_CANDIDATES = 8, 3200
 # Reading and scoring one candidate takes as long as comparing this many codes.
 _CODES_PER_CANDIDATE = 500
 
@@ -100,7 +102,8 @@ def _cheapest(
 ) -> FaissPoint:
     k = truth.shape[1]
     wanted = target + (1 - target) / 4
-    numbers = sorted({min(index.ntotal, int(max(k, _LEAST_CANDIDATES) * factor)) for factor in _FACTORS})
+    most = min(index.ntotal, max(_MOST_FACTOR * k, _MOST_CANDIDATES))
+    numbers = sorted({min(most, int(max(k, _LEAST_CANDIDATES) * factor)) for factor in _FACTORS})
     rows_per_list = index.ntotal / index.nlist
     chosen, chosen_cost, widest = None, np.inf, None
     # Order: there must be rows enough to choose from, see `FaissIndex.search`.
