@@ -52,6 +52,7 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(SOURCE), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
+        timeout=300,
         check=False,
     )
 
