@@ -24,6 +24,16 @@ def lines(folder: Path, *records: dict[str, Any]) -> Path:
     return path
 
 
+def one_record(folder: Path, kind: str, fields: dict[str, Any], delimiter: str = ",") -> Path:
+    if kind == "csv":
+        path = folder / "t.csv"
+        path.write_text("".join(f"{delimiter.join(map(str, row))}\n" for row in (fields, fields.values())))
+        return path
+    if kind == "jsonl":
+        return lines(folder, fields)
+    return table(folder, kind, {name: [value] for name, value in fields.items()})
+
+
 def table(folder: Path, kind: str, columns: dict[str, Any]) -> Path:
     found = pyarrow.table(columns)
     path = folder / ("t.parquet" if kind == "parquet" else "t.arrow")
@@ -125,13 +135,7 @@ def test_a_list_with_a_text_that_is_no_utf8_costs_one_document(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_id_title_and_text_may_be_written_in_any_case(tmp_path: Path, kind: str) -> None:
-    if kind == "csv":
-        path = tmp_path / "t.csv"
-        path.write_text("ID,TITLE,Text,Year\n7,T,One.,1990\n")
-    elif kind == "jsonl":
-        path = lines(tmp_path, {"ID": 7, "TITLE": "T", "Text": "One.", "Year": 1990})
-    else:
-        path = table(tmp_path, kind, {"ID": [7], "TITLE": ["T"], "Text": ["One."], "Year": [1990]})
+    path = one_record(tmp_path, kind, {"ID": 7, "TITLE": "T", "Text": "One.", "Year": 1990})
     assert read(path)[0] == [Document("7", "T", "One.", f"{path}:{2 if kind == 'csv' else 1}", {"Year": "1990"})]
 
 
@@ -164,13 +168,7 @@ def test_semicolons_in_a_field_do_not_change_the_delimiter(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_the_column_of_texts_may_have_another_name(tmp_path: Path, kind: str) -> None:
-    if kind == "csv":
-        path = tmp_path / "t.csv"
-        path.write_text("text;body\nold;One.\n")
-    elif kind == "jsonl":
-        path = lines(tmp_path, {"text": "old", "body": "One."})
-    else:
-        path = table(tmp_path, kind, {"text": ["old"], "body": ["One."]})
+    path = one_record(tmp_path, kind, {"text": "old", "body": "One."}, delimiter=";")
     (document,) = read(path, text_column="Body")[0]
     assert (document.text, document.metadata) == ("One.", {"text": "old"})
     with pytest.raises(SourceError, match="nothere"):

@@ -8,14 +8,14 @@ python finetune_towns.py FOLDER RUN --kill 3,5 [...]         RUN/cut is killed a
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from mortal_runs import Mortal, ends_of_cut_and_whole
 from pretrain_towns import town_documents
 from tiny_trunk import write_lines
 from torch import Tensor
@@ -100,15 +100,8 @@ def gradients_of_step(job: FinetuneJob, step: int) -> tuple[dict[str, float], di
     return figures, {name: p.grad.clone() for name, p in job.model.named_parameters() if p.grad is not None}
 
 
-class MortalJob(FinetuneJob):
+class MortalJob(Mortal, FinetuneJob):
     """Dies at the beginning of a step."""
-
-    kill_step = -1
-
-    def begin_step(self, step: int) -> None:
-        super().begin_step(step)
-        if step == self.kill_step:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train_run(recipe: FinetuneRecipe, run: Path, kill_step: int = -1) -> None:
@@ -116,15 +109,6 @@ def train_run(recipe: FinetuneRecipe, run: Path, kill_step: int = -1) -> None:
     job = MortalJob(recipe, run)
     job.kill_step = kill_step
     train(job, recipe.loop(), run, evaluate=job.dev_figures if recipe.evaluate_every_steps else None)
-
-
-def _in_child(recipe: FinetuneRecipe, run: Path, kill_step: int) -> int:
-    """Train in a forked process, which shares the imports but no computation; give what ended it."""
-    child = os.fork()
-    if not child:
-        train_run(recipe, run, kill_step)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":
@@ -136,8 +120,7 @@ if __name__ == "__main__":
     changes = {key: tomllib.loads(f"value = {value}")["value"] for key, value in items.items()}
     recipe = town_recipe(folder, **changes)
     if kill_steps:
-        ends = [_in_child(recipe, run / "cut", step) for step in (*kill_steps, -1)]
-        print(*ends, _in_child(recipe, run / "whole", -1))
+        print(*ends_of_cut_and_whole(partial(train_run, recipe), run, kill_steps))
     else:
         train_run(recipe, run)
         leave()

@@ -8,14 +8,14 @@ python memory_blocks.py TRUNK RUN --kill 3,5   RUN/cut is killed at these steps 
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from mortal_runs import Mortal, ends_of_cut_and_whole
 from tiny_trunk import documents, tokenizer_of
 
 import realm.models.precision
@@ -68,14 +68,8 @@ def ict_recipe(folder: Path, **changes: Any) -> IctRecipe:
     return IctRecipe(**{**values, **changes})
 
 
-class MortalJob(IctJob):
+class MortalJob(Mortal, IctJob):
     """Dies at the beginning of a step."""
-
-    kill_step = -1
-
-    def begin_step(self, step: int) -> None:
-        if step == self.kill_step:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train_run(recipe: IctRecipe, run: Path, kill_step: int = -1) -> None:
@@ -85,15 +79,6 @@ def train_run(recipe: IctRecipe, run: Path, kill_step: int = -1) -> None:
     train(job, recipe.loop(), run, evaluate=job.held_out_figures)
 
 
-def _in_child(recipe: IctRecipe, run: Path, kill_step: int) -> int:
-    """Train in a forked process, which shares the imports but no computation; give what ended it."""
-    child = os.fork()
-    if not child:
-        train_run(recipe, run, kill_step)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 if __name__ == "__main__":
     # As conftest does for the tests: processors with bfloat16 would compute something else.
     realm.models.precision.fastest_dtype = lambda device: torch.float32
@@ -101,8 +86,7 @@ if __name__ == "__main__":
     if "--kill" in sys.argv:
         recipe = ict_recipe(folder, dropout=0.1, steps=6, pieces_at_once=200, save_every_steps=2)
         kill_steps = [int(step) for step in sys.argv[4].split(",")]
-        ends = [_in_child(recipe, run / "cut", step) for step in (*kill_steps, -1)]
-        print(*ends, _in_child(recipe, run / "whole", -1))
+        print(*ends_of_cut_and_whole(partial(train_run, recipe), run, kill_steps))
     else:
         train_run(ict_recipe(folder), run)
         leave()

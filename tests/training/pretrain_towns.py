@@ -9,15 +9,15 @@ Every town has two blocks that tell the same year and river in other words, so t
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from mortal_runs import Mortal, ends_of_cut_and_whole
 from tiny_trunk import SYLLABLES, tokenizer_of, write_lines
 
 import realm.models.precision
@@ -65,15 +65,8 @@ def town_sources(trunk: Path, recipe: PretrainRecipe) -> Sources:
     return open_sources(recipe, tokenizer_of(trunk), Processes())
 
 
-class MortalJob(PretrainJob):
+class MortalJob(Mortal, PretrainJob):
     """Dies at the beginning of a step, when its snapshot is published."""
-
-    kill_step = -1
-
-    def begin_step(self, step: int) -> None:
-        super().begin_step(step)
-        if step == self.kill_step:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train_run(recipe: PretrainRecipe, run: Path, kill_step: int = -1) -> None:
@@ -81,15 +74,6 @@ def train_run(recipe: PretrainRecipe, run: Path, kill_step: int = -1) -> None:
     job = MortalJob(recipe, run)
     job.kill_step = kill_step
     train(job, recipe.loop(), run, evaluate=job.held_out_figures if recipe.evaluate_every_steps else None)
-
-
-def _in_child(recipe: PretrainRecipe, run: Path, kill_step: int) -> int:
-    """Train in a forked process, which shares the imports but no computation; give what ended it."""
-    child = os.fork()
-    if not child:
-        train_run(recipe, run, kill_step)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":
@@ -101,8 +85,7 @@ if __name__ == "__main__":
     changes = {key: tomllib.loads(f"value = {value}")["value"] for key, value in items.items()}
     recipe = town_recipe(trunk, folder, **changes)
     if kill_steps:
-        ends = [_in_child(recipe, run / "cut", step) for step in (*kill_steps, -1)]
-        print(*ends, _in_child(recipe, run / "whole", -1))
+        print(*ends_of_cut_and_whole(partial(train_run, recipe), run, kill_steps))
     else:
         train_run(recipe, run)
         leave()
