@@ -37,7 +37,7 @@ BLOCKS_PER_STEP = 512
 PIECES_PER_BLOCK = 230
 MODEL = ModelReference("synthetic", "0" * 64)
 WORDS = [f"{first}{middle}{last}" for first in "bdfgklmnprst" for middle in ("a", "e", "io", "ur") for last in "lnrst"]
-EMBEDDING_BLOCKS_PER_SECOND = 40.0
+EMBEDDING_BLOCKS_PER_SECOND = 20.0
 """What realm-mini embeds on two cores; adding should take no longer than that again."""
 
 
