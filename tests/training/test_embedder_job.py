@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_trunk import HIDDEN
+from tiny_trunk import HIDDEN, town_examples, write_lines
 from torch import Tensor
 from transformers import BertModel
 
+from realm.corpus.questions import read_reading_examples
 from realm.errors import RecipeError
-from realm.features.inputs import Row
-from realm.training.embedder import EmbedderBatch, EmbedderJob
+from realm.features.inputs import InputBuilder, Row
+from realm.text.pieces import PieceTokenizer
+from realm.training.embedder import EmbedderJob
 from realm.training.embedder_recipe import EmbedderRecipe
+from realm.training.embedder_texts import EmbedderBatch
 from realm.training.loop import train
 
 
@@ -25,9 +28,16 @@ from realm.training.loop import train
 def recipe(trunk: Path, data: Path) -> EmbedderRecipe:
     return EmbedderRecipe(
         str(trunk), ("towns.jsonl", "more.jsonl"), steps=12, data=str(data), documents=("documents.jsonl",),
-        questions=("questions.jsonl",), batch_pairs=9, batch_sentences=3, batch_questions=4, dimensions=HIDDEN,
-        max_block_pieces=60, max_question_pieces=24, learning_rate=1e-2, warmup_steps=2,
+        questions=("questions.jsonl",), batch_pairs=9, batch_sentences=3, batch_questions=4, batch_blocks=5,
+        dimensions=HIDDEN, max_block_pieces=60, max_question_pieces=24, learning_rate=1e-2, warmup_steps=2,
     )  # fmt: skip
+
+
+def begun(recipe: EmbedderRecipe, run: Path) -> EmbedderJob:
+    """A job that has computed the trunk's states."""
+    job = EmbedderJob(recipe, run)
+    job.begin_step(0)
+    return job
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +64,9 @@ def vector(job: EmbedderJob, row: Row) -> Tensor:
     return output[0]
 
 
-def batch_of(job: EmbedderJob, step: int = 0) -> EmbedderBatch:
-    (batch,) = job.micro_batches(step)
-    return batch
+def rows_of(job: EmbedderJob, batch: EmbedderBatch) -> tuple[list[Row], list[Row]]:
+    """Questions and blocks of a step as inputs."""
+    return [job.texts.questions[n] for n in batch.questions], [job.texts.blocks[n] for n in batch.blocks]
 
 
 def random_rows(count: int) -> list[Row]:
@@ -68,8 +78,8 @@ def random_rows(count: int) -> list[Row]:
     return rows
 
 
-def test_fresh_embedder_ranks_as_the_mean_pooled_trunk(recipe: EmbedderRecipe, bert: BertModel) -> None:
-    job = EmbedderJob(recipe)
+def test_fresh_embedder_ranks_as_the_mean_pooled_trunk(recipe: EmbedderRecipe, bert: BertModel, tmp_path: Path) -> None:
+    job = EmbedderJob(recipe, tmp_path)
     rows = random_rows(40)
     ours = torch.stack([vector(job, row) for row in rows])
     means = torch.stack([mean_pooled(bert, row) for row in rows])
@@ -77,22 +87,6 @@ def test_fresh_embedder_ranks_as_the_mean_pooled_trunk(recipe: EmbedderRecipe, b
     pairs = torch.triu_indices(40, 40, offset=1)
     scores, cosines = ((x @ x.T)[pairs[0], pairs[1]] for x in (ours, means))
     assert torch.corrcoef(torch.stack([scores, cosines]))[0, 1] > 0.9
-
-
-def test_vectors_of_a_text_do_not_depend_on_its_batch(recipe: EmbedderRecipe) -> None:
-    job = EmbedderJob(recipe)
-    batch = batch_of(job)
-    with torch.no_grad():
-        loss, _ = job.loss(batch)
-        order = list(range(len(batch.blocks)))[::-1]
-        rest = batch.questions[len(order) :]
-        other = EmbedderBatch(
-            [batch.questions[n] for n in order] + rest[::-1],
-            [batch.blocks[n] for n in order],
-            batch.targets,
-            batch.same_passage[order][:, order],
-        )
-        torch.testing.assert_close(job.loss(other)[0], loss)
 
 
 def softmax_logs(scores: list[float]) -> list[float]:
@@ -109,14 +103,17 @@ def divergence(scores: list[list[float]], cosines: list[list[float]], scale: flo
     return total / len(scores)
 
 
-def test_loss_equals_its_equation_with_transformers_as_teacher(recipe: EmbedderRecipe, bert: BertModel) -> None:
-    job = EmbedderJob(dataclasses.replace(recipe, distillation_weight=0.3))
-    batch = batch_of(job)
-    questions, blocks = ([vector(job, row) for row in rows] for rows in (batch.questions, batch.blocks))
-    taught_questions, taught_blocks = ([mean_pooled(bert, r) for r in rows] for rows in (batch.questions, batch.blocks))
+def test_loss_equals_its_equation_with_transformers_as_teacher(
+    recipe: EmbedderRecipe, bert: BertModel, tmp_path: Path
+) -> None:
+    job = begun(recipe, tmp_path)
+    batch = job.texts.draw(0)
+    rows = rows_of(job, batch)
+    questions, blocks = ([vector(job, row) for row in part] for part in rows)
+    taught_questions, taught_blocks = ([mean_pooled(bert, row) for row in part] for part in rows)
     contrastive, first, teacher_first = [], 0, 0
     for place, target in enumerate(batch.targets.tolist()):
-        rivals = [n for n in range(len(blocks)) if not batch.same_passage[place, n]]
+        rivals = [n for n in range(len(blocks)) if not batch.excluded[place, n]]
         scores = [float(questions[place] @ blocks[n]) for n in rivals]
         contrastive.append(-softmax_logs(scores)[rivals.index(target)])
         first += rivals[scores.index(max(scores))] == target
@@ -126,10 +123,8 @@ def test_loss_equals_its_equation_with_transformers_as_teacher(recipe: EmbedderR
     def table(left: list[Tensor], right: list[Tensor]) -> list[list[float]]:
         return [[float(a @ b) for b in right] for a in left]
 
-    distillation = (
-        divergence(table(questions, blocks), table(taught_questions, taught_blocks), recipe.teacher_scale)
-        + divergence(table(blocks, blocks), table(taught_blocks, taught_blocks), recipe.teacher_scale)
-    ) / 2
+    taught = table(taught_questions, taught_blocks)
+    distillation = divergence(table(questions, blocks), taught, recipe.teacher_scale)
     mean = sum(contrastive) / len(contrastive)
     loss, figures = job.loss(batch)
     assert figures["contrastive"] == pytest.approx(mean, rel=1e-3)
@@ -139,56 +134,79 @@ def test_loss_equals_its_equation_with_transformers_as_teacher(recipe: EmbedderR
     assert figures["teacher_top1"] == pytest.approx(teacher_first / len(contrastive))
 
 
-def test_batch_pairs_each_question_with_its_block_and_excludes_copies_of_it(recipe: EmbedderRecipe) -> None:
-    job = EmbedderJob(dataclasses.replace(recipe, batch_pairs=40, batch_sentences=12))
-    copies = 0
+def test_step_pairs_each_question_with_its_block(recipe: EmbedderRecipe, trunk: Path, tmp_path: Path) -> None:
+    texts = EmbedderJob(
+        dataclasses.replace(recipe, batch_pairs=40, batch_sentences=5, keep_sentence_share=0.0), tmp_path
+    ).texts
+    tokenizer = PieceTokenizer.from_folder(trunk)
+    builder = InputBuilder(tokenizer)
+    allowed = {
+        (
+            tuple(builder.question(tokenizer.ids_of(e.question.text), 24).ids),
+            tuple(builder.block(tokenizer.ids_of(e.title), tokenizer.ids_of(e.context), 60).ids),
+        )
+        for name in recipe.sources
+        for e in read_reading_examples(Path(recipe.data, name))
+    }
+    seen = set()
     for step in range(3):
-        batch = batch_of(job, step)
-        assert batch.targets.tolist() == list(range(52))
-        assert (len(batch.questions), len(batch.blocks)) == (56, 52)
-        for one in range(52):
-            for other in range(52):
-                if max(one, other) < 40:
-                    same = one != other and batch.blocks[one].ids == batch.blocks[other].ids
-                    assert bool(batch.same_passage[one, other]) == same
-                    copies += same
-        # Twelve sentences of five documents of one block each: copies again, with different sentences missing.
-        for one in range(12):
-            for other in range(12):
-                same = one != other and (12 * step + one) % 5 == (12 * step + other) % 5
-                assert bool(batch.same_passage[40 + one, 40 + other]) == same
-        assert not batch.same_passage[:40, 40:].any()
-    assert copies
+        batch = texts.draw(step)
+        questions, blocks = ([tuple(rows[n].ids) for n in numbers] for rows, numbers in (
+            (texts.questions, batch.questions), (texts.blocks, batch.blocks)
+        ))  # fmt: skip
+        assert (len(questions), len(batch.targets)) == (49, 45)
+        assert len(set(blocks)) == len(blocks) >= 5
+        pairs = [(question, blocks[target]) for question, target in zip(questions, batch.targets, strict=False)]
+        assert set(pairs[:40]) <= allowed
+        seen |= set(pairs[:40])
+        # Five documents of one block: a sentence of each, and the block without it.
+        assert len({block for _, block in pairs[40:]}) == 5
+        for sentence, block in pairs[40:]:
+            assert not contains(block, sentence[1:-1])
+    assert seen == allowed
 
 
-def test_copy_of_a_questions_block_does_not_count_against_it(recipe: EmbedderRecipe) -> None:
-    job = EmbedderJob(dataclasses.replace(recipe, batch_sentences=0, batch_questions=0))
-    batch = batch_of(job)
-    single = torch.zeros(9, 9, dtype=torch.bool)
-    plain = job.loss(batch._replace(same_passage=single))[1]["contrastive"]
-    # The first block stands a second time, in the place of the second one.
-    doubled = batch._replace(blocks=[batch.blocks[0], batch.blocks[0], *batch.blocks[2:]], same_passage=single)
-    counted = job.loss(doubled)[1]["contrastive"]
-    excluded = single.clone()
-    excluded[0, 1] = True
-    assert job.loss(doubled._replace(same_passage=excluded))[1]["contrastive"] < counted
-    assert plain != counted
+def contains(ids: tuple[int, ...], part: tuple[int, ...]) -> bool:
+    return any(ids[start : start + len(part)] == part for start in range(len(ids)))
 
 
-def test_data_of_a_step_is_the_same_whenever_it_is_asked_for(recipe: EmbedderRecipe) -> None:
-    one, other = EmbedderJob(recipe), EmbedderJob(recipe)
+def test_passage_under_another_title_does_not_count_against_a_question(recipe: EmbedderRecipe, tmp_path: Path) -> None:
+    one, other = town_examples(2, passages=1)[::2]
+    again = one | {"title": "Elsewhere", "id": "again", "hard_negatives": [{"title": "T", "text": other["context"]}]}
+    write_lines(tmp_path / "same.jsonl", [one, other, again])
+    texts = EmbedderJob(
+        dataclasses.replace(
+            recipe, data=str(tmp_path), sources=("same.jsonl",), documents=(), questions=(), batch_pairs=3,
+            batch_blocks=9, hard_negatives=1, dimensions=4,
+        ),
+        tmp_path,
+    ).texts  # fmt: skip
+    assert (len(texts.questions), len(texts.blocks)) == (2, 4)
+    batch = texts.draw(0)
+    assert len(batch.blocks) == 4
+    # Every question has its own passage twice, of which one is its target; the two others are its rivals.
+    assert batch.excluded.sum(1).tolist() == [1, 1, 1]
+    for place, target in enumerate(batch.targets.tolist()):
+        [copy] = batch.excluded[place].nonzero()[:, 0].tolist()
+        body, copied = (texts.blocks[int(batch.blocks[n])] for n in (target, copy))
+        assert body.ids != copied.ids
+        assert body.ids[body.body_start : body.body_end] == copied.ids[copied.body_start : copied.body_end]
+
+
+def test_draw_is_the_same_whenever_it_is_asked_for(recipe: EmbedderRecipe, tmp_path: Path) -> None:
+    one, other = EmbedderJob(recipe, tmp_path), EmbedderJob(recipe, tmp_path)
     for step in (4, 0, 7):
-        first, second = batch_of(one, step), batch_of(other, step)
-        assert (first.questions, first.blocks) == (second.questions, second.blocks)
-        assert torch.equal(first.same_passage, second.same_passage)
-    assert batch_of(one, 0).questions != batch_of(one, 1).questions
+        first, second = one.texts.draw(step), other.texts.draw(step)
+        for field in dataclasses.fields(first):
+            assert torch.equal(getattr(first, field.name), getattr(second, field.name))
+    assert one.texts.draw(0).questions.tolist() != one.texts.draw(1).questions.tolist()
     assert one.parents() == other.parents()
     assert one.parents().keys() == {"trunk", *recipe.sources, "documents", "questions"}
 
 
-def test_further_questions_take_turns(recipe: EmbedderRecipe) -> None:
-    job = EmbedderJob(recipe)
-    asked = [tuple(row.ids) for step in range(7) for row in batch_of(job, step).questions[12:]]
+def test_further_questions_take_turns(recipe: EmbedderRecipe, tmp_path: Path) -> None:
+    texts = EmbedderJob(recipe, tmp_path).texts
+    asked = [number for step in range(7) for number in texts.draw(step).questions[12:].tolist()]
     assert len(asked) == 28
     assert len(set(asked[:7])) == 7
     assert asked[:7] * 4 == asked
@@ -197,19 +215,29 @@ def test_further_questions_take_turns(recipe: EmbedderRecipe) -> None:
 def test_only_the_added_layer_and_the_projection_change_and_the_loss_falls(
     recipe: EmbedderRecipe, tmp_path: Path
 ) -> None:
-    job = EmbedderJob(recipe)
+    job = EmbedderJob(recipe, tmp_path)
     before = {name: p.detach().clone() for name, p in job.model.named_parameters()}
     train(job, dataclasses.replace(recipe.loop(), log_every_steps=4), tmp_path)
     changed = {name for name, p in job.model.named_parameters() if not torch.equal(p, before[name])}
     learns = {name for name in before if name.startswith(("realm.encoder.layer.2.", "cls.dense.", "cls.LayerNorm."))}
     assert changed <= learns
     assert "cls.dense.weight" in changed
+    assert not any(".self.query." in name or ".self.key." in name for name in changed)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(map(math.isfinite, losses))
     assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("dimensions", [0, HIDDEN + 1])
-def test_more_dimensions_than_the_trunk_has_are_refused(recipe: EmbedderRecipe, dimensions: int) -> None:
+def test_more_dimensions_than_the_trunk_has_are_refused(
+    recipe: EmbedderRecipe, dimensions: int, tmp_path: Path
+) -> None:
     with pytest.raises(RecipeError, match=rf"dimensions is {dimensions}; the trunk allows 1 to {HIDDEN}"):
-        EmbedderJob(dataclasses.replace(recipe, dimensions=dimensions))
+        EmbedderJob(dataclasses.replace(recipe, dimensions=dimensions), tmp_path)
+
+
+def test_too_few_texts_for_the_dimensions_are_refused(recipe: EmbedderRecipe, tmp_path: Path) -> None:
+    write_lines(tmp_path / "few.jsonl", town_examples(2))
+    few = dataclasses.replace(recipe, data=str(tmp_path), sources=("few.jsonl",), documents=(), questions=())
+    with pytest.raises(RecipeError, match="15 texts are too few for 32 principal components"):
+        EmbedderJob(few, tmp_path)

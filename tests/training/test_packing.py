@@ -31,7 +31,9 @@ def runs(trunk: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("runs")
     sources = ("towns.jsonl",)
     jobs = {
-        "embedder": EmbedderJob(EmbedderRecipe(str(trunk), sources, steps=1, data=str(data), dimensions=DIMENSIONS)),
+        "embedder": EmbedderJob(
+            EmbedderRecipe(str(trunk), sources, steps=1, data=str(data), dimensions=DIMENSIONS), folder
+        ),
         "reader": ReaderJob(ReaderRecipe(str(trunk), sources, steps=1, data=str(data), max_span_width=5)),
     }
     for name, job in jobs.items():

@@ -49,7 +49,7 @@ def embedder(recipe: RecipeArgument, out: OutOption, set_: SetOption = None) -> 
     from realm.training.embedder import EmbedderJob
     from realm.training.embedder_recipe import EmbedderRecipe
 
-    _run(EmbedderRecipe, lambda chosen, _: EmbedderJob(chosen), recipe, out, set_)
+    _run(EmbedderRecipe, lambda chosen, report: EmbedderJob(chosen, out, report), recipe, out, set_)
 
 
 @train.command()

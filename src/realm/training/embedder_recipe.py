@@ -18,12 +18,13 @@ class EmbedderRecipe(LoopRecipe):
         trunk: Folder of a BERT-family encoder whose mean-pooled states are good similarities.
         sources: Reading files: question and answering passage; options as for the reader.
         data: Folder that relative paths of sources, documents and questions start from.
-        documents: Document files; a sentence of a block serves as question to it.
-        questions: Question files; their similarities to all blocks of the batch are learned from the teacher.
+        documents: Document files; of each block one sentence serves as question to it.
+        questions: Question files; their similarities to all blocks of a step are learned from the teacher.
         max_documents: Of each document file, at most this many are used.
         batch_pairs: Question-passage pairs per step.
         batch_sentences: Sentence-block pairs per step.
         batch_questions: Further questions per step.
+        batch_blocks: So many blocks, drawn from all there are, are negatives for every question of the step.
         hard_negatives: Of each pair, so many of its hard negatives (see `realm train negatives`) join the blocks of the
             step, drawn anew each time.
         keep_sentence_share: Share of sentence-block pairs whose block keeps the sentence.
@@ -37,7 +38,7 @@ class EmbedderRecipe(LoopRecipe):
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **dict.fromkeys(("max_documents", "batch_pairs", "max_block_pieces", "max_question_pieces"), (1, math.inf)),
-        **dict.fromkeys(("batch_sentences", "batch_questions", "hard_negatives"), (0, math.inf)),
+        **dict.fromkeys(("batch_sentences", "batch_questions", "batch_blocks", "hard_negatives"), (0, math.inf)),
         **dict.fromkeys(("teacher_scale", "score_scale"), (0, math.inf)),
         **dict.fromkeys(("keep_sentence_share", "distillation_weight"), (0, 1)),
     }
@@ -50,16 +51,17 @@ class EmbedderRecipe(LoopRecipe):
     documents: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     max_documents: int = 400
-    batch_pairs: int = 24
-    batch_sentences: int = 8
-    batch_questions: int = 16
-    hard_negatives: int = 0
+    batch_pairs: int = 256
+    batch_sentences: int = 32
+    batch_questions: int = 128
+    batch_blocks: int = 4096
+    hard_negatives: int = 2
     keep_sentence_share: float = 0.1
-    distillation_weight: float = 0.5
-    teacher_scale: float = 20.0
+    distillation_weight: float = 0.3
+    teacher_scale: float = 40.0
     score_scale: float = 20.0
     dimensions: int = 128
-    max_block_pieces: int = 192
+    max_block_pieces: int = 288
     max_question_pieces: int = 64
     learning_rate: float = 3e-4
     save_every_steps: int = 50
