@@ -92,7 +92,12 @@ def test_killed_computation_goes_on(
     assert computed == [20, 20, 10]
     assert (told[-1].done, told[-1].total, told[-1].found) == (50, 50, 40)
     np.testing.assert_allclose(found.float().numpy(), whole.float().numpy(), rtol=0, atol=2e-3)
+    # A part that was harmed is made anew.
+    [damaged] = tmp_path.glob("*/000001.npy")
+    damaged.write_bytes(damaged.read_bytes()[:99])
+    assert torch.equal(states.cached(rows, tmp_path, "trunk"), found)
+    assert computed == [20, 20, 10, 20]
     # Other texts, or another trunk: nothing that is there is taken for theirs.
     states.cached(rows[:10], tmp_path, "trunk")
     states.cached(rows, tmp_path, "another")
-    assert computed == [20, 20, 10, 10, 20, 20, 10]
+    assert computed == [20, 20, 10, 20, 10, 20, 20, 10]

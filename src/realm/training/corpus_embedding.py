@@ -12,10 +12,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from realm.index.segments import NUMBER
 from realm.index.vectors import VectorWriter
 from realm.models.embedder import RealmEmbedder
 from realm.openqa.batch_embedding import BatchEmbedder
+from realm.training.array_files import holds_array, write_array
 from realm.training.block_source import BlockSource
 from realm.training.corpus_vectors import FORMAT, MANIFEST, CorpusVectors, Parents, weights_digest, write_manifest
 from realm.training.distributed import Processes
@@ -124,7 +123,7 @@ class _Work:
         total, left = (sum(len(self._rows_of(shard)) for shard in part) for part in (shards, missing))
         watch = Watch(total, total - left, progress)
         for shard in missing:
-            self._write(shard, self._vectors_of(shard, watch.add))
+            write_array(self._path(shard), self._vectors_of(shard, watch.add))
         watch.say()
 
     def wait_for_all(self, patience_seconds: float) -> None:
@@ -152,20 +151,8 @@ class _Work:
             )
         return vectors
 
-    def _write(self, shard: int, vectors: NDArray[np.float16]) -> None:
-        temporary = self.folder / f".{shard:06d}.{uuid.uuid4().hex}.tmp"
-        with temporary.open("wb") as file:
-            np.save(file, vectors, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path(shard))
-
     def _is_there(self, shard: int) -> bool:
-        try:
-            found = np.load(self._path(shard), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return False
-        return bool(found.shape == (len(self._rows_of(shard)), self.dim) and found.dtype == NUMBER)
+        return holds_array(self._path(shard), (len(self._rows_of(shard)), self.dim), NUMBER)
 
     def _rows_of(self, shard: int) -> range:
         return range(shard * self._rows, min((shard + 1) * self._rows, len(self._blocks)))

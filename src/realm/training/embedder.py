@@ -33,6 +33,8 @@ from realm.training.job_report import QUIET, JobReport
 from realm.training.trunk_states import TrunkStates, vectors_of_states
 from realm.training.warm_start import WEIGHTS_FILE, config_from_bert, find_trunk, freeze_below, load_trunk
 
+STATES_FOLDER = "states"
+
 _SAMPLE_FOR_COMPONENTS = 1024
 
 
@@ -43,7 +45,8 @@ class EmbedderJob(Job):
 
     Args:
         recipe: See `EmbedderRecipe`.
-        run: The run folder, where the trunk's states of all texts are kept: 1.5 kB each where it is 384 wide.
+        run: The run folder; in its folder `states` the trunk's states of all texts are kept, 1.5 kB each where it is
+            384 wide.
         report: Is told how far their computation is.
     """
 
@@ -69,8 +72,9 @@ class EmbedderJob(Job):
             device = self.embedder.device
             trunk = TrunkStates(self._folder, self._builder, device)
             rows = [*self.texts.questions, *self.texts.blocks]
-            states = trunk.cached(rows, self._run, self._trunk_digest, self._report.embedding).to(device)
-            self._states = states[: len(self.texts.questions)], states[len(self.texts.questions) :]
+            states = trunk.cached(rows, self._run / STATES_FOLDER, self._trunk_digest, self._report.embedding)
+            questions, blocks = states.to(device).tensor_split([len(self.texts.questions)])
+            self._states = questions, blocks
 
     def micro_batches(self, step: int) -> Sequence[EmbedderBatch]:
         """The whole step at once: every block is a negative for every other question."""

@@ -1,6 +1,6 @@
 """What a frozen trunk says of texts, computed once: the mean of its states, and its state of [CLS].
 
-    rows ─► parts ─► trunk ─► FOLDER/states-KEY/000000.npy, ... ─► (row, 2, hidden) ─ layer that pools ─► vectors
+    rows ─► parts ─► trunk ─► FOLDER/KEY/000000.npy, ... ─► (row, 2, hidden) ─ layer that pools ─► vectors
 
 A network whose last layer starts as a mean (see `closed_form.mean_pooling_layer`) sees no more of a text than these
 two, as long as that layer's queries and keys are zero. KEY is a digest of trunk and rows: parts that are there need not
@@ -9,7 +9,6 @@ be made again. Read `TrunkStates` first.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -24,6 +23,7 @@ from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.cores import Cores
 from realm.models.embedder import RealmEmbedder
 from realm.models.trunk import RealmBertModel
+from realm.training.array_files import holds_array, write_array
 from realm.training.embedding_progress import EmbeddingProgress, Watch
 from realm.training.warm_start import config_from_bert, load_trunk
 
@@ -91,15 +91,19 @@ class TrunkStates:
             progress: Called now and then.
         """
         key = sha256_of_text(trunk_digest, *(repr((row.ids, row.segments)) for row in rows))[:16]
-        folder = folder / f"states-{key}"
+        folder = folder / key
         folder.mkdir(parents=True, exist_ok=True)
         parts = [rows[first : first + _ROWS_PER_PART] for first in range(0, len(rows), _ROWS_PER_PART)]
         paths = [folder / f"{number:06d}.npy" for number in range(len(parts))]
-        found = sum(len(part) for part, path in zip(parts, paths, strict=True) if path.exists())
-        watch = Watch(len(rows), found, progress)
-        for part, path in zip(parts, paths, strict=True):
-            if not path.exists():
-                _write(path, self.of(part, watch.add).numpy())
+        hidden = self._trunk.config.hidden_size
+        missing = [
+            (part, path)
+            for part, path in zip(parts, paths, strict=True)
+            if not holds_array(path, (len(part), 2, hidden), np.float16)
+        ]
+        watch = Watch(len(rows), len(rows) - sum(len(part) for part, _ in missing), progress)
+        for part, path in missing:
+            write_array(path, self.of(part, watch.add).numpy())
         watch.say()
         return torch.cat([torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths])
 
@@ -120,12 +124,3 @@ def vectors_of_states(
     pooling = embedder.realm.encoder.layer[-1]
     attended, _ = pooling(hidden, mask, None, False, first_only=True)
     return cast(Tensor, embedder.cls(cast(torch.nn.Module, embedder.realm.pooler)(attended)))
-
-
-def _write(path: Path, states: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.save(file, states, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
