@@ -98,6 +98,17 @@ def test_what_was_not_done_is_said_also_if_the_dialog_was_closed_meanwhile(page:
     expect(dialog).to_be_hidden()
 
 
+def test_dialog_that_is_open_again_before_its_closing_was_told_still_works(page: Page, held: list[Route]) -> None:
+    dialog = remove_first(page)
+    expect(dialog.get_by_role("button", name="Keep it")).to_be_disabled()
+    problem(held.pop(), 500, "internal", "A bug of the server.")
+    expect(dialog.get_by_role("alert")).to_contain_text("A bug of the server.")
+    # A browser tells of a closing some time after it, here after the dialog was opened again.
+    page.evaluate("document.querySelector('dialog[open]').dispatchEvent(new Event('close'))")
+    dialog.get_by_role("button", name="Keep it").click()
+    expect(dialog).to_be_hidden()
+
+
 def test_waiting_for_a_busy_server_is_seen_in_the_dialog_and_can_be_given_up(page: Page, writable_site: str) -> None:
     sent: list[str] = []
 

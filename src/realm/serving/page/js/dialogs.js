@@ -63,8 +63,9 @@ export function open(id, submit) {
     if (!dialog.open) dialog.showModal();
   }
 
+  /** The event comes some time after the closing, when the dialog may be open again. */
   function end() {
-    if (isSent) return;
+    if (isSent || dialog.open) return;
     ended.abort();
     resolve(isDone);
   }
