@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ import realm
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("accelerate", "faiss", "lance", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
-HELP_SECONDS = 0.4
+MOST_MODULES = 450
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -92,24 +91,19 @@ def test_the_records_are_had_without_a_heavy_library() -> None:
     assert heavy_modules_after("from realm import Answer, Document, RealmError") == ""
 
 
+HELP = (
+    "import runpy\nsys.argv = ['realm', '--help']\n"
+    "try:\n    runpy.run_module('realm', run_name='__main__')\n"
+    "except SystemExit as end:\n    assert not end.code"
+)
+
+
 def test_help_loads_no_heavy_library() -> None:
-    code = (
-        "import runpy\nsys.argv = ['realm', '--help']\n"
-        "try:\n    runpy.run_module('realm', run_name='__main__')\n"
-        "except SystemExit as end:\n    assert not end.code"
-    )
-    assert heavy_modules_after(code) == ""
+    assert heavy_modules_after(HELP) == ""
 
 
-def test_help_comes_in_under_four_tenths_of_a_second() -> None:
-    seconds = []
-    # Time of the processor, and the best of a few, because other work on the machine only ever adds time.
-    for _ in range(5):
-        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
-        result = run_python("-m", "realm", "--help")
-        end = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime)
-        assert result.returncode == 0, result.stderr
-        if seconds[-1] < HELP_SECONDS:
-            break
-    assert min(seconds) < HELP_SECONDS, f"realm --help took {min(seconds):.2f} s"
+def test_help_loads_few_modules() -> None:
+    """What makes it quick (see `benchmarks/front_door.py`), and does not depend on what else the machine does."""
+    result = run_python("-c", f"import sys\n{HELP}\nprint(len(sys.modules), file=sys.stderr)")
+    assert result.returncode == 0, result.stderr
+    assert int(result.stderr.split()[-1]) < MOST_MODULES
