@@ -170,17 +170,21 @@ def contains(ids: tuple[int, ...], part: tuple[int, ...]) -> bool:
     return any(ids[start : start + len(part)] == part for start in range(len(ids)))
 
 
-def test_passage_under_another_title_does_not_count_against_a_question(recipe: EmbedderRecipe, tmp_path: Path) -> None:
+@pytest.fixture
+def doubled(recipe: EmbedderRecipe, tmp_path: Path) -> EmbedderRecipe:
+    """Two questions about two passages, each of which stands twice among the blocks, under different titles."""
     one, other = town_examples(2, passages=1)[::2]
     again = one | {"title": "Elsewhere", "id": "again", "hard_negatives": [{"title": "T", "text": other["context"]}]}
     write_lines(tmp_path / "same.jsonl", [one, other, again])
-    texts = EmbedderJob(
-        dataclasses.replace(
-            recipe, data=str(tmp_path), sources=("same.jsonl",), documents=(), questions=(), batch_pairs=3,
-            batch_blocks=9, hard_negatives=1, dimensions=4,
-        ),
-        tmp_path,
-    ).texts  # fmt: skip
+    return dataclasses.replace(
+        recipe, data=str(tmp_path), sources=("same.jsonl",), documents=(), questions=(), batch_pairs=3, batch_blocks=9,
+        hard_negatives=1, dimensions=4,
+    )  # fmt: skip
+
+
+def test_passage_under_another_title_does_not_count_against_a_question(doubled: EmbedderRecipe, tmp_path: Path) -> None:
+    job = begun(doubled, tmp_path)
+    texts = job.texts
     assert (len(texts.questions), len(texts.blocks)) == (2, 4)
     batch = texts.draw(0)
     assert len(batch.blocks) == 4
@@ -191,6 +195,25 @@ def test_passage_under_another_title_does_not_count_against_a_question(recipe: E
         body, copied = (texts.blocks[int(batch.blocks[n])] for n in (target, copy))
         assert body.ids != copied.ids
         assert body.ids[body.body_start : body.body_end] == copied.ids[copied.body_start : copied.body_end]
+    loss, figures = job.loss(batch)
+    assert torch.isfinite(loss)
+    assert 0.0 <= figures["top1"] <= 1.0
+    nothing = torch.zeros_like(batch.excluded)
+    assert figures["contrastive"] < job.loss(dataclasses.replace(batch, excluded=nothing))[1]["contrastive"]
+
+
+def test_order_of_a_step_does_not_change_its_loss(recipe: EmbedderRecipe, tmp_path: Path) -> None:
+    job = begun(recipe, tmp_path)
+    batch = job.texts.draw(0)
+    pairs = len(batch.targets)
+    order = torch.cat([torch.arange(pairs).flip(0), torch.arange(pairs, len(batch.questions)).flip(0)])
+    back = torch.arange(len(batch.blocks)).flip(0)
+    other = EmbedderBatch(
+        batch.questions[order], batch.blocks[back], len(back) - 1 - batch.targets[order[:pairs]],
+        batch.excluded[order[:pairs]][:, back],
+    )  # fmt: skip
+    with torch.no_grad():
+        torch.testing.assert_close(job.loss(other)[0], job.loss(batch)[0])
 
 
 def test_draw_is_the_same_whenever_it_is_asked_for(recipe: EmbedderRecipe, tmp_path: Path) -> None:

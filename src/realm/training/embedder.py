@@ -33,8 +33,7 @@ from realm.training.job_report import QUIET, JobReport
 from realm.training.trunk_states import TrunkStates, vectors_of_states
 from realm.training.warm_start import WEIGHTS_FILE, config_from_bert, find_trunk, freeze_below, load_trunk
 
-STATES_FOLDER = "states"
-
+_STATES_FOLDER = "states"
 _SAMPLE_FOR_COMPONENTS = 1024
 
 
@@ -72,7 +71,7 @@ class EmbedderJob(Job):
             device = self.embedder.device
             trunk = TrunkStates(self._folder, self._builder, device)
             rows = [*self.texts.questions, *self.texts.blocks]
-            states = trunk.cached(rows, self._run / STATES_FOLDER, self._trunk_digest, self._report.embedding)
+            states = trunk.cached(rows, self._run / _STATES_FOLDER, self._trunk_digest, self._report.embedding)
             questions, blocks = states.to(device).tensor_split([len(self.texts.questions)])
             self._states = questions, blocks
 

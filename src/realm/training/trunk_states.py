@@ -19,16 +19,15 @@ from jaxtyping import Float, Float16
 from torch import Tensor
 
 from realm.artifacts import sha256_of_text
-from realm.features.inputs import InputBuilder, Row, batches_of_like_length
-from realm.models.cores import Cores
+from realm.features.inputs import InputBuilder, Inputs, Row
 from realm.models.embedder import RealmEmbedder
 from realm.models.trunk import RealmBertModel
+from realm.openqa.batch_embedding import RowBatches
 from realm.training.array_files import holds_array, write_array
 from realm.training.embedding_progress import EmbeddingProgress, Watch
 from realm.training.warm_start import config_from_bert, load_trunk
 
 _ROWS_PER_PART = 2048
-_PIECES_AT_ONCE = 2048
 
 
 class TrunkStates:
@@ -44,35 +43,24 @@ class TrunkStates:
         self._trunk = RealmBertModel(config_from_bert(folder, extra_layers=0), add_pooling_layer=False).eval()
         load_trunk(self._trunk, folder)
         self._trunk.to(device or torch.device("cpu"))
-        self._builder = builder
+        self._batches = RowBatches(self._trunk.device, builder)
 
-    def of(
-        self, rows: Sequence[Row], report: Callable[[int], None] = lambda rows: None
-    ) -> Float16[Tensor, "row 2 hidden"]:
+    def of(self, rows: Sequence[Row], report: Callable[[int], None] | None = None) -> Float16[Tensor, "row 2 hidden"]:
         """The mean over all pieces, and the state of the first one, [CLS].
 
         Args:
             rows: Texts.
-            report: Is told after every batch how many rows it had, from whichever thread computed it.
+            report: See `RowBatches.run`.
         """
-        device = self._trunk.device
         states = torch.empty(len(rows), 2, self._trunk.config.hidden_size, dtype=torch.float16)
 
-        def compute(numbers: list[int]) -> None:
-            inputs = self._builder.pad([rows[number] for number in numbers]).to(device)
-            with torch.inference_mode():
-                hidden = self._trunk(**inputs.for_trunk(), return_dict=True).last_hidden_state
-                weights = inputs.attention_mask[..., None]
-                means = (hidden * weights).sum(1) / weights.sum(1)
-                states[torch.tensor(numbers)] = torch.stack([means, hidden[:, 0]], 1).half().cpu()
-            report(len(numbers))
+        def compute(numbers: list[int], batch: Inputs) -> None:
+            hidden = self._trunk(**batch.for_trunk(), return_dict=True).last_hidden_state
+            weights = batch.attention_mask[..., None]
+            means = (hidden * weights).sum(1) / weights.sum(1)
+            states[torch.tensor(numbers)] = torch.stack([means, hidden[:, 0]], 1).half().cpu()
 
-        batches = batches_of_like_length([len(row.ids) for row in rows], _PIECES_AT_ONCE)
-        if device.type == "cpu":
-            Cores().run(compute, batches)
-        else:
-            for numbers in batches:
-                compute(numbers)
+        self._batches.run(rows, compute, report)
         return states
 
     def cached(
