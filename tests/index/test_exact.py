@@ -290,10 +290,8 @@ def test_sketches_that_faiss_reads_otherwise_are_not_used(tmp_path: Path, monkey
     usable = realm.index.sketch_scan.sketches_can_be_scanned
     assert usable()
     usable.cache_clear()
-    fill = realm.index.sketch_scan._fill
-    monkeypatch.setattr(
-        realm.index.sketch_scan, "_fill", lambda faiss, index, blocks, rows: fill(faiss, index, blocks[::-1], rows)
-    )
+    packed = realm.index.sketch_scan.packed
+    monkeypatch.setattr(realm.index.sketch_scan, "packed", lambda places: packed(places)[::-1])
     assert not usable()
     assert index.search(queries, 5).rows.tolist() == expected.rows.tolist()
     usable.cache_clear()

@@ -14,7 +14,7 @@ what stands in the row is the corpus's affair.
 
 Reading order: `vectors` (how they are kept; below it `segments`, what the manifest says of them, and `appending`),
 `quantising`, `codes` (with `code_segments`), `sketching`, `sketches`, `tombstones`, `protocol` (what every index
-promises), `scans`, `code_scans` and `sketch_scan` (the bounds and their proofs), `shortlist`, `exact` (the reference:
-no row better than those it gives), then `faiss_index` with `faiss_build`, `faiss_file`, `faiss_entry`, `faiss_rows` and
-`faiss_probe` (larger corpora: nearly all of the best).
+promises), `scans`, `code_scans` and `sketch_scan` (the bounds and their proofs; `lent_codes` lets FAISS read mapped
+files), `shortlist`, `exact` (the reference: no row better than those it gives), then `faiss_index` with `faiss_build`,
+`faiss_file`, `faiss_entry`, `faiss_rows` and `faiss_probe` (larger corpora: nearly all of the best).
 """

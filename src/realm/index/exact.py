@@ -32,7 +32,7 @@ _USELESS = 0.25
 _MIN_USELESS_ROWS = 1 << 12
 # Sketches name so many rows of a tile; where the best may be others too, codes decide. After so many such tiles, or
 # for more rows than this, or if many rows must not be returned, codes are faster from the beginning.
-_FOUND = 128
+_FOUND = 512
 _FOUND_PER_K = 8
 _MAX_SKETCH_K = 256
 _MIN_LIVE = 0.5

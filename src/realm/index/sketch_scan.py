@@ -28,12 +28,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64, UInt8
 
+from realm.index.lent_codes import aligned, lent, tables_are_known
 from realm.index.scans import UNIT, Queries, absolute_error
 from realm.index.sketches import SketchFile, SketchStore
 from realm.index.sketching import BLOCK_ROWS, LEVELS, packed
 
-# Large enough for FAISS's calls to cost little, small enough for the copy it reads to stay in the processor's cache.
-_TILE_ROWS = 1 << 16
+# Large enough for FAISS's calls to cost little, small enough for all threads to have some in a segment.
+_TILE_ROWS = 1 << 18
 _LARGEST_SUM = 65535
 _PROBE_ROWS, _PROBE_COLUMNS = 70, 6
 # Twice as many tiles wait as there are threads: none of these waits for the caller.
@@ -97,8 +98,9 @@ def sketches_can_be_scanned() -> bool:
     queries = random.standard_normal((2, _PROBE_COLUMNS)).astype(np.float32)
     try:
         index = _index(faiss, levels)
-        _fill(faiss, index, packed(places), _PROBE_ROWS)
-        sums, rows = index.search(queries, _PROBE_ROWS)
+        if not tables_are_known(index):
+            return False
+        sums, rows = _search(index, aligned(packed(places)), _PROBE_ROWS, queries, _PROBE_ROWS)
         tables, factor, summand = _byte_tables(faiss, index, queries)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False
@@ -131,10 +133,8 @@ class _FileScan:
         blocks = self._file.blocks[start // BLOCK_ROWS : -(-(start + rows) // BLOCK_ROWS)]
         if getattr(scratch, "scan", None) is not self:
             scratch.scan, scratch.index = self, _index(self._faiss, self._file.levels)
-        index = scratch.index
-        _fill(self._faiss, index, blocks, rows)
         count = min(self._found, rows)
-        sums, places = index.search(self._queries, count)
+        sums, places = _search(scratch.index, blocks, rows, self._queries, count)
         with np.errstate(invalid="ignore"):
             upper = sums + (self._excess + self._errors)[:, None] + UNIT * 8 * np.abs(sums)
         others = upper[:, -1] if count < rows else np.full(len(upper), -np.inf)
@@ -164,10 +164,18 @@ def _index(faiss: Any, levels: Float32[np.ndarray, "column 16"]) -> Any:
     return index
 
 
-def _fill(faiss: Any, index: Any, blocks: UInt8[np.ndarray, "block column 16"], rows: int) -> None:
-    """Put a copy of some rows into an index, in place of those that are in it."""
-    faiss.copy_array_to_AlignedTable(blocks.reshape(-1), index.codes)
+def _search(
+    index: Any,
+    blocks: UInt8[np.ndarray, "block column 16"],
+    rows: int,
+    queries: Float32[np.ndarray, "query column"],
+    k: int,
+) -> tuple[Float32[np.ndarray, "query k"], Int64[np.ndarray, "query k"]]:
+    """The largest sums among some rows, and which rows have them."""
     index.ntotal, index.ntotal2 = rows, len(blocks) * BLOCK_ROWS
+    with lent(index, blocks):
+        sums, places = index.search(queries, k)
+    return sums, places
 
 
 def _byte_tables(
