@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from command_line import Run
 
-from realm.openqa.ask import OpenQA, Searching
+from realm.corpus.answers import contains_answer
+from realm.openqa.ask import Asked, OpenQA, Searching
 from realm.openqa.calibration import Calibration
 
 WORDS = ("rome", "the moon", "zürich", "nowhere", "paris", "opera", "bridge", "river")
@@ -62,17 +63,42 @@ def test_calibrate_goes_on_where_it_was_stopped(
     asked = []
     find = OpenQA.find
 
-    def counted(self: OpenQA, texts: list[str], *others: Any) -> Any:
+    def counted(self: OpenQA, texts: list[str], *others: Any, **options: Any) -> Any:
         asked.extend(texts)
-        return find(self, texts, *others)
+        return find(self, texts, *others, **options)
 
     monkeypatch.setattr(OpenQA, "find", counted)
     again = calibrated(realm, questions, kb, tmp_path / "out")
-    assert len(asked) == 3 * 2  # by vectors, and by words
+    assert set(asked) == {f"who ruled {WORDS[number % len(WORDS)]} in {number}?" for number in (21, 22, 23)}
     # Other questions in a batch move the last digits.
     for name in ("vectors", "words"):
         assert again.pop(name) == pytest.approx(whole.pop(name), abs=1e-5)
     assert again == whole
+
+
+def test_blocks_that_hold_an_answer_are_hidden_from_the_search_itself(
+    realm: Run, questions: Path, kb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {one["question"]: one["answers"] for one in map(json.loads, questions.read_text().splitlines())}
+    hidden = 0
+    read = OpenQA.read
+
+    def watched(self: OpenQA, wanted: list[Asked], *others: Any) -> Any:
+        nonlocal hidden
+        for plain, without in zip(wanted[::2], wanted[1::2], strict=True):
+            assert plain.text == without.text
+            texts = [stored.block.text for stored in self.blocks_of(without)]
+            assert not any(contains_answer(text, answers[plain.text]) for text in texts)
+            if plain.found.rows[0] not in without.found.rows:
+                hidden += 1
+                if without.is_fused and len(texts) > 1:
+                    # As in any search: what is best by vectors, or by words, has a whole share of it.
+                    assert without.found.fused.max() >= 0.5
+        return read(self, wanted, *others)
+
+    monkeypatch.setattr(OpenQA, "read", watched)
+    calibrated(realm, questions, kb, tmp_path / "out")
+    assert hidden > 8
 
 
 def test_cases_of_other_questions_are_not_mixed(realm: Run, questions: Path, kb: Path, tmp_path: Path) -> None:

@@ -157,6 +157,27 @@ def test_only_blocks_of_documents_that_fit_the_condition_are_found(
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("where", [None, "id <> 'story/8'"])
+def test_rows_that_are_left_out_leave_no_trace(
+    base: KnowledgeBase, vectors: NDArray[np.float32], weight: float, where: str | None
+) -> None:
+    search = BlockSearch(base)
+    (best,) = search.search(QUESTIONS[:1], vectors[:1], 1, weight=weight).found
+    owner = base.take_blocks(best.rows.tolist())[0].block.document_id
+    everything = search.search(QUESTIONS[:1], vectors[:1], 1000).found[0].rows
+    owners = np.array([stored.block.document_id for stored in base.take_blocks(everything.tolist())])
+    expected = f"id <> '{owner}'" if where is None else f"id <> '{owner}' AND {where}"
+    left = search.search(QUESTIONS, vectors, 9, weight=weight, where=where, without=everything[owners == owner]).found
+    for found, other in zip(
+        left, search.search(QUESTIONS, vectors, 9, weight=weight, where=expected).found, strict=True
+    ):
+        assert [part.tolist() for part in dataclasses.astuple(found)] == [
+            part.tolist() for part in dataclasses.astuple(other)
+        ]
+        assert best.rows[0] not in found.rows
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
 def test_blocks_that_are_gone_are_never_found(base: KnowledgeBase, vectors: NDArray[np.float32], weight: float) -> None:
     assert len(base.tombstones)
     for where in (None, "id <> 'nothing'"):

@@ -1,11 +1,12 @@
 """Answers to learn confidences from: every question asked twice, with all blocks and with those hidden that answer it.
 
-    questions ─► find 40 blocks ─┬─ read the best 5 ───────────────────────► right or wrong
-                                 └─ without those that hold an answer: 5 ──► wrong, if anything
+    questions ─┬─ find 40 blocks ─────────────────────────── read the best 5 ─► right or wrong
+               └─ find as if none that holds an answer were there: the best 5 ─► wrong, if anything
 
-Both for every kind of search that is to be calibrated; a block that several of them find is read once. A file keeps the
-answers, a line for each question, so that a run that was cut short goes on where it stopped. Knows answers with their
-signs, not how they are found: that is handed in as an `OpenQA`.
+A block is hidden from the search, not only from its results: scores are shares of what a search finds, and would tell
+that something better is there. Both for every kind of search that is to be calibrated; a block that several of them
+find is read once. A file keeps the answers, a line for each question, so that a run that was cut short goes on where it
+stopped. Knows answers with their signs, not how they are found: that is handed in as an `OpenQA`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realm.artifacts import sha256_of_text
 from realm.corpus.answers import contains_answer
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from realm.openqa.ask import Asked, OpenQA, Searching
 
 RETRIEVED = 40
-"""So many blocks are found, of which those that hold an answer are hidden, so that enough are left to read."""
+"""So many blocks are looked through at once for answers to hide."""
 BATCH = 8
 
 CasesOfQuestion = dict[str, list["Case"]]
@@ -149,14 +151,25 @@ def _cases(
 
 
 def _plain_and_hidden(qa: OpenQA, question: Question, searching: Searching, top: int) -> Iterator[tuple[bool, Asked]]:
-    """A question with the best blocks, and with the best of those that hold no answer; nothing if it is refused."""
+    """A question with the best blocks, and with the best of a search as if none held an answer; nothing if it is
+    refused.
+    """
     try:
         (asked,) = qa.find([question.text], max(top, RETRIEVED), searching)
     except QuestionError:
         return
-    holds = [contains_answer(b.block.text, question.answers, question.answer_type) for b in qa.blocks_of(asked)]
-    for is_hidden, places in ((False, np.arange(len(holds))), (True, np.flatnonzero(~np.array(holds, dtype=np.bool_)))):
-        yield is_hidden, replace(asked, found=asked.found.at(places[:top]))
+    yield False, replace(asked, found=asked.found.at(slice(top)))
+    hidden = np.empty(0, np.int64)
+    while (holds := _holding(qa, asked, question))[:top].any():
+        hidden = np.concatenate([hidden, asked.found.rows[holds]])
+        (asked,) = qa.find([question.text], max(top, RETRIEVED), searching, without=hidden)
+    yield True, replace(asked, found=asked.found.at(slice(top)))
+
+
+def _holding(qa: OpenQA, asked: Asked, question: Question) -> NDArray[np.bool_]:
+    """Which of the blocks found hold an answer."""
+    blocks = qa.blocks_of(asked)
+    return np.array([contains_answer(b.block.text, question.answers, question.answer_type) for b in blocks], np.bool_)
 
 
 def is_test(reference: ReferenceQuestion) -> bool:

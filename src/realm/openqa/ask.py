@@ -146,8 +146,17 @@ class OpenQA:
         """The best `k` blocks of each question, best first, without reading them. Raises like `ask_many`."""
         return [self.evidence_of(one) for one in self.find(questions, k, searching)]
 
-    def find(self, questions: Sequence[str], k: int, searching: Searching | None = None) -> list[Asked]:
-        """The first half of answering: the best `k` blocks of each question. Raises like `ask_many`."""
+    def find(
+        self,
+        questions: Sequence[str],
+        k: int,
+        searching: Searching | None = None,
+        *,
+        without: NDArray[np.int64] | None = None,
+    ) -> list[Asked]:
+        """The first half of answering: the best `k` blocks of each question, searched as if the rows in `without` were
+        not there. Raises like `ask_many`.
+        """
         searching = searching or Searching()
         share = fusion_weight(self.knowledge_base.manifest, hybrid=searching.hybrid, weight=searching.weight)
         if not questions:
@@ -157,7 +166,7 @@ class OpenQA:
         rows = [self.model.inputs.question(ids, MAX_QUESTION_PIECES + 2) for ids in pieces]
         vectors = self.model.embed(rows, questions=True)
         embedded = time.perf_counter()
-        retrieval = self.search.search(questions, vectors, k, weight=share, where=searching.where)
+        retrieval = self.search.search(questions, vectors, k, weight=share, where=searching.where, without=without)
         searched = time.perf_counter()
         seconds = {"embed": (embedded - begin) / len(questions), "search": (searched - embedded) / len(questions)}
         return [

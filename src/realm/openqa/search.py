@@ -92,6 +92,7 @@ class BlockSearch:
         *,
         weight: float = 0.0,
         where: str | None = None,
+        without: NDArray[np.int64] | None = None,
     ) -> Retrieval:
         """The best blocks of each question.
 
@@ -102,6 +103,7 @@ class BlockSearch:
                 a word with the question at weight 1.
             weight: Share of the words in the order, 0 to 1: 0.0 is by vectors alone, 1.0 by words alone.
             where: A condition on documents, see `realm.corpus.conditions`; blocks of other documents are not found.
+            without: Rows to search as if they were not there.
 
         Raises:
             UsageError: The condition cannot be used; or the weight is not between 0 and 1.
@@ -113,6 +115,8 @@ class BlockSearch:
         allowed = None if where is None else self._allowed(where)
         if allowed is not None and not allowed.any():
             return _nothing(questions, f"No document has passages and fits the condition: {where}")
+        if without is not None:
+            allowed = self._all_but(without, allowed)
         if weight == 0.0:
             hits = self._base.index.search(vectors, k, allowed)
             pairs = zip(hits.rows, hits.scores, strict=True)
@@ -133,6 +137,12 @@ class BlockSearch:
             rows[self._base.tombstones] = False
             self._last = (where, rows)
         return self._last[1]
+
+    def _all_but(self, rows: NDArray[np.int64], allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        left = self._live(allowed)
+        left = np.ones(self._base.manifest.blocks, dtype=np.bool_) if left is None else left.copy()
+        left[rows] = False
+        return left
 
     def _live(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         """The rows that may be found by words, which unlike vectors know no tombstones."""
