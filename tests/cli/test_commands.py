@@ -142,6 +142,11 @@ def test_without_a_command_the_help_is_shown(realm: Run) -> None:
         assert "Usage: realm" in said.out
 
 
+def test_the_version_is_that_of_the_package(realm: Run) -> None:
+    said = realm("--version")
+    assert (said.code, said.out, said.err) == (0, f"realm {front_door.__version__}\n", "")
+
+
 def test_ctrl_c_says_that_nothing_is_lost(realm: Run, kb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+import realm
 import realm.cli.answering
 import realm.cli.calibration
 import realm.cli.documents
@@ -20,6 +22,7 @@ import realm.cli.knowledge
 import realm.cli.refresh
 import realm.cli.serving
 import realm.cli.training
+from realm.cli.output import stdout
 from realm.errors import MissingExtraError, UsageError
 
 EXIT_USAGE = 2
@@ -32,6 +35,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        stdout.print(f"realm {realm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    pass
+
+
 realm.cli.answering.add_to(app)
 realm.cli.knowledge.add_to(app)
 realm.cli.documents.add_to(app)
