@@ -10,7 +10,8 @@ import pytest
 from command_line import Run
 
 from realm.corpus.answers import contains_answer
-from realm.openqa.ask import Asked, OpenQA, Searching
+from realm.openqa.ask import OpenQA, Searching
+from realm.openqa.asked import Asked
 from realm.openqa.calibration import Calibration
 
 WORDS = ("rome", "the moon", "zürich", "nowhere", "paris", "opera", "bridge", "river")

@@ -19,7 +19,8 @@ from tiny_model import write_jsonl, write_tiny_model
 
 from realm.errors import KnowledgeBaseError, ModelError, QuestionError
 from realm.openqa import span_choice
-from realm.openqa.ask import MAX_QUESTION_PIECES, STANDING_WEIGHT, OpenQA, Searching
+from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA, Searching
+from realm.openqa.asked import STANDING_WEIGHT
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import PUBLISHED, write_manifest

@@ -21,14 +21,16 @@ from realm.openqa.calibration import Confidence
 
 HIDDEN_WEIGHT = 0.2
 """How much a question with its answer hidden counts beside one without: about one of six cannot be answered."""
-KEPT = 0.88
+KEPT = 0.86
 """The threshold is as high as it may be for this part of the right answers to be given; other questions lose more."""
 _RIDGE = 1.0
 _NEWTON_STEPS = 50
 
 
 def fit_confidence(cases: Sequence[Case], names: Sequence[str]) -> Confidence:
-    """Logistic regression of being right on some signs, with a small ridge; hidden cases count `HIDDEN_WEIGHT`.
+    """Logistic regression of being right on some signs, with a small ridge, in two steps: what tells right answers from
+    others is learned from hidden cases as much as from the rest; how sure that makes, with hidden cases counting
+    `HIDDEN_WEIGHT`, as they are rarer in use.
 
     Args:
         cases: What to learn from.
@@ -46,11 +48,11 @@ def fit_confidence(cases: Sequence[Case], names: Sequence[str]) -> Confidence:
         )
     weights = np.array([HIDDEN_WEIGHT if case.is_hidden else 1.0 for case in cases])
     center, spread = values.mean(0), np.maximum(values.std(0), 1e-9)
-    solution = _logistic(np.column_stack([(values - center) / spread, np.ones(len(values))]), right, weights)
-    slopes = solution[:-1] / spread
-    fitted = Confidence(
-        float(solution[-1] - slopes @ center), dict(zip(names, map(float, slopes), strict=True)), threshold=0.0
-    )
+    standard = (values - center) / spread
+    direction = _logistic(standard, right, np.ones_like(weights))[:-1]
+    scale, bias = _logistic((standard @ direction)[:, None], right, weights)
+    slopes = scale * direction / spread
+    fitted = Confidence(float(bias - slopes @ center), dict(zip(names, map(float, slopes), strict=True)), threshold=0.0)
     kept = sorted(fitted(case.signs) for case in cases if case.is_right and not case.is_hidden)
     threshold = kept[int((1 - KEPT) * len(kept))] if kept else 0.0
     return replace(fitted, threshold=threshold)
@@ -81,13 +83,14 @@ def measure_confidence(confidence: Confidence, cases: Sequence[Case]) -> dict[st
 def _logistic(
     values: NDArray[np.float64], right: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Newton's method; the last column, of ones, is not held back."""
-    ridge = np.diag([_RIDGE] * (values.shape[1] - 1) + [0.0])
+    """A slope for each column and then the bias, which the ridge does not hold back. By Newton's method."""
+    values = np.column_stack([values, np.ones(len(values))])
+    held = np.diag([_RIDGE] * (values.shape[1] - 1) + [0.0])
     solution = np.zeros(values.shape[1])
     for _ in range(_NEWTON_STEPS):
         probability = 0.5 * (1 + np.tanh(0.5 * values @ solution))
-        slope = values.T @ (weights * (right - probability)) - ridge @ solution
-        curvature = (values * (weights * probability * (1 - probability))[:, None]).T @ values + ridge
+        slope = values.T @ (weights * (right - probability)) - held @ solution
+        curvature = (values * (weights * probability * (1 - probability))[:, None]).T @ values + held
         step = np.linalg.lstsq(curvature, slope, rcond=None)[0]
         solution += step
         if np.abs(step).max() < 1e-10:

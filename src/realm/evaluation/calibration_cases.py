@@ -33,7 +33,8 @@ from realm.openqa.calibration import Signs
 from realm.records import Question
 
 if TYPE_CHECKING:
-    from realm.openqa.ask import Asked, OpenQA, Searching
+    from realm.openqa.ask import OpenQA, Searching
+    from realm.openqa.asked import Asked
 
 RETRIEVED = 40
 """So many blocks are looked through at once for answers to hide."""

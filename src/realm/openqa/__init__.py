@@ -8,5 +8,5 @@
 May not know optimisers or HTTP. Reading order: answer_search, retriever, readings, block_vectors, model (tensors);
 manifest, file_digests, versions, knowledge_base, verification, pending, parts, search_index, writer (with write_lock),
 survey, estimate, memory, index_report, indexing, compaction (the knowledge base); default_model, calibration,
-batch_embedding, model_folder, search, span_choice, ask (questions); importing, exporting.
+batch_embedding, model_folder, search, asked, span_choice, answer_signs, ask (questions); importing, exporting.
 """

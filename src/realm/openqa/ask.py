@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from realm.corpus.block_store import StoredBlock
 from realm.errors import QuestionError
-from realm.openqa.calibration import Signs, log_odds
+from realm.openqa.answer_signs import signs_of
+from realm.openqa.asked import Asked
+from realm.openqa.calibration import Signs
 from realm.openqa.evidence import evidence_for
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import require_model
@@ -23,8 +25,6 @@ from realm.openqa.span_choice import Choice, Reading, Span, choose_spans
 from realm.records import Answer, Evidence
 
 MAX_QUESTION_PIECES = 128
-STANDING_WEIGHT = np.float32(6.0)
-"""What a fused score of 1 adds to the reader's scores; see docs/results.md for how it was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +41,6 @@ class Searching:
     where: str | None = None
     hybrid: bool | None = None
     weight: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question with the blocks found for it.
-
-    Attributes:
-        text: As typed.
-        ids: Its word pieces.
-        found: The blocks.
-        is_fused: Whether both vectors and words had a share in finding them.
-        note: Why nothing was found.
-        seconds: What embedding and search took.
-    """
-
-    text: str
-    ids: list[int]
-    found: Found
-    is_fused: bool
-    note: str
-    seconds: Mapping[str, float]
-
-    @property
-    def relevance(self) -> NDArray[np.float32]:
-        """What each block adds to the reader's scores of its spans: the inner product, as it was trained; where words
-        have a share in the search, a multiple of the fused score, which knows more.
-        """
-        return STANDING_WEIGHT * self.found.fused if self.is_fused else self.found.dense
 
 
 class OpenQA:
@@ -170,8 +142,8 @@ class OpenQA:
         searched = time.perf_counter()
         seconds = {"embed": (embedded - begin) / len(questions), "search": (searched - embedded) / len(questions)}
         return [
-            Asked(question, ids, found, 0.0 < share < 1.0, retrieval.note, seconds)
-            for question, ids, found in zip(questions, pieces, retrieval.found, strict=True)
+            Asked(question, ids, vector, found, 0.0 < share < 1.0, retrieval.note, seconds)
+            for question, ids, vector, found in zip(questions, pieces, vectors, retrieval.found, strict=True)
         ]
 
     def _question_pieces(self, question: str) -> list[int]:
@@ -205,20 +177,21 @@ class OpenQA:
             Reading(one.ids, found[:top], one.relevance[:top]) for one, found in zip(asked, blocks, strict=True)
         ]
         choices = choose_spans(self.model, readings)
+        signs = signs_of(self.model, asked, readings, choices)
         seconds = (time.perf_counter() - begin) / max(1, len(asked))
         least = min_confidence if isinstance(min_confidence, Sequence) else [min_confidence] * len(asked)
-        return [self._answer(*each, top, seconds) for each in zip(asked, blocks, choices, least, strict=True)]
+        return [self._answer(*each, top, seconds) for each in zip(asked, blocks, choices, signs, least, strict=True)]
 
     def _answer(
         self,
         asked: Asked,
         blocks: Sequence[StoredBlock],
         choice: Choice,
+        signs: Signs | None,
         min_confidence: float | None,
         top: int,
         seconds: float,
     ) -> Answer:
-        signs = _signs(asked, choice)
         confidence, least = choice.probability, 0.0
         if self.model.calibration is not None and signs is not None:
             calibrated = self.model.calibration.words if asked.is_fused else self.model.calibration.vectors
@@ -238,10 +211,3 @@ class OpenQA:
 
     def _evidence(self, blocks: Sequence[StoredBlock], found: Found, span: Span | None) -> tuple[Evidence, ...]:
         return evidence_for(self.knowledge_base, blocks, found, span, hides_folders=self._hides_folders)
-
-
-def _signs(asked: Asked, choice: Choice) -> Signs | None:
-    if choice.span is None:
-        return None
-    standing = float(asked.found.fused[choice.span.place]) if asked.is_fused else 0.0
-    return Signs(log_odds(choice.probability), choice.reader_score, choice.overlap, standing)

@@ -30,16 +30,26 @@ class Signs(NamedTuple):
     """What is known of an answer.
 
     Attributes:
-        log_odds: Of its probability among all spans of the blocks read.
-        reader_score: The reader's score of its best span, before any softmax.
+        log_odds: Of the probability of what it says among all spans of the blocks read.
+        place_log_odds: Of the probability of its likeliest span alone.
+        reader_score: The reader's score of that span, before any softmax.
         overlap: Share of the question's word pieces, each by its rarity, that stand in the answer's sentence or in the
             title.
+        likeness: Inner product of the question's vector with that of the answer's sentence.
+        agreement: How many of the other blocks read hold it, too.
+        echo: 1.0 if the question holds it, else 0.0.
+        question_pieces: Different word pieces of the question.
         standing: Fused score of its block, 0 to 1; 0.0 in a search by vectors alone or by words alone.
     """
 
     log_odds: float
+    place_log_odds: float
     reader_score: float
     overlap: float
+    likeness: float
+    agreement: float
+    echo: float
+    question_pieces: float
     standing: float
 
 

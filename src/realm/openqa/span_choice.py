@@ -59,15 +59,19 @@ class Choice(NamedTuple):
     Attributes:
         span: Where it stands; None where no block has a span that may be an answer.
         probability: Of what it says, among all spans of all blocks read.
+        place_probability: Of the span alone.
         reader_score: The reader's own score of the span.
         overlap: Share of the question's word pieces, each by its rarity, that stand in the span's sentence or in the
             title.
+        sentence_ids: Word pieces of that sentence.
     """
 
     span: Span | None
     probability: float = 0.0
+    place_probability: float = 0.0
     reader_score: float = 0.0
     overlap: float = 0.0
+    sentence_ids: Sequence[int] = ()
 
 
 class SpanScores(NamedTuple):
@@ -135,7 +139,7 @@ def _choose(model: ModelFolder, reading: Reading, scored: Sequence[SpanScores]) 
     begins = np.cumsum([0, *map(len, scores)])
     texts = [stored.block.text for stored in reading.blocks]
     offsets = [pieces.offsets for pieces in model.tokenizer.encode_batch(texts)]
-    spans: dict[str, tuple[Span, float]] = {}
+    spans: dict[str, tuple[Span, int]] = {}
     beliefs: dict[str, float] = {}
     for number in likely.tolist():
         place = int(np.searchsorted(begins, number, side="right")) - 1
@@ -144,21 +148,32 @@ def _choose(model: ModelFolder, reading: Reading, scored: Sequence[SpanScores]) 
             texts[place], *characters_of_pieces(offsets[place], int(own.firsts[which]), int(own.lasts[which]))
         )
         said = texts[place][start:end].casefold()
-        spans.setdefault(said, (Span(place, start, end, texts[place][start:end]), float(own.scores[which])))
+        spans.setdefault(said, (Span(place, start, end, texts[place][start:end]), number))
         beliefs[said] = beliefs.get(said, 0.0) + float(probabilities[number])
     best = max(beliefs, key=beliefs.__getitem__)
-    span, reader_score = spans[best]
-    overlap = _overlap(model, reading.question_ids, reading.blocks[span.place].block, offsets[span.place], span)
-    return Choice(span, min(1.0, beliefs[best]), reader_score, overlap)
+    span, number = spans[best]
+    block = reading.blocks[span.place].block
+    sentence = _sentence_ids(block, offsets[span.place], span)
+    return Choice(
+        span,
+        min(1.0, beliefs[best]),
+        float(probabilities[number]),
+        float(scored[span.place].scores[number - begins[span.place]]),
+        _overlap(model, reading.question_ids, {*sentence, *model.tokenizer.ids_of(block.title)}),
+        sentence,
+    )
 
 
-def _overlap(model: ModelFolder, question_ids: list[int], block: Block, offsets: Offsets, span: Span) -> float:
+def _sentence_ids(block: Block, offsets: Offsets, span: Span) -> list[int]:
+    """Word pieces of the sentence a span begins in."""
     first, last = next(
         (sentence for sentence in sentence_spans(block.text) if sentence[0] <= span.start < sentence[1]),
         (0, len(block.text)),
     )
-    near = {id for id, (start, _) in zip(block.token_ids, offsets, strict=False) if first <= start < last}
-    near.update(model.tokenizer.ids_of(block.title))
+    return [id for id, (start, _) in zip(block.token_ids, offsets, strict=False) if first <= start < last]
+
+
+def _overlap(model: ModelFolder, question_ids: list[int], near: set[int]) -> float:
     asked = sorted(set(question_ids))
     weights = model.tokenizer.rarities[asked]
     if not weights.any():

@@ -102,8 +102,10 @@ class AnswerShape(BaseModel):
     seconds: dict[str, float] = Field(description="This question's share of what each stage took.")
     note: str = Field(description="Why there is no evidence, where the question is not the reason.")
     signs: dict[str, float] = Field(
-        description="What the confidence is made of: `log_odds` of the answer among all spans read, the reader's "
-        "`reader_score`, `overlap` of question and sentence, `standing` of the passage. Empty where nothing was read."
+        description="What the confidence is made of: `log_odds` of the answer among all spans read and "
+        "`place_log_odds` of its place alone, the reader's `reader_score`, `overlap` and `likeness` of question and "
+        "sentence, `agreement`: other passages that hold it, `echo`: 1 if the question holds it, `question_pieces`, "
+        "`standing` of the passage. Empty where nothing was read."
     )
 
 

@@ -18,7 +18,8 @@ from typing import Literal
 
 from realm.corpus.answers import contains_answer
 from realm.errors import QuestionError, UsageError
-from realm.openqa.ask import Asked, OpenQA, Searching
+from realm.openqa.ask import OpenQA, Searching
+from realm.openqa.asked import Asked
 from realm.records import ReadingExample
 
 By = Literal["words", "vectors", "both"]
