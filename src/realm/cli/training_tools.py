@@ -1,15 +1,19 @@
-"""`realm train negatives, assemble, pack, curves`: what goes into training runs, and what is made of them."""
+"""`realm train passages, negatives, assemble, pack, curves`: what goes into training runs, and what is made of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from realm.cli.options import ForceOption, KbOption, ModelOption, given_path
 from realm.cli.output import progress_bar, stdout
 from realm.errors import SourceError
+
+if TYPE_CHECKING:
+    from realm.records import ReadingExample
 
 # Of `realm.training.hard_negatives`, which is not imported for --help.
 By = Literal["words", "vectors", "both"]
@@ -19,7 +23,7 @@ _NOT_DRAWN = ("dev_best_step", "dev_held_out_examples", "dev_held_out_masked_pie
 
 def add_to(train: typer.Typer) -> None:
     """Add these commands to those of the jobs."""
-    for command in (negatives, assemble, pack, curves):
+    for command in (passages, negatives, assemble, pack, curves):
         train.command()(command)
 
 
@@ -50,6 +54,28 @@ def pack(
     stdout.print(f"{out}: {size / 1e6:.1f} MB")
 
 
+def passages(
+    questions: Annotated[Path, typer.Argument(help="Questions with answers; formats as evaluate.")],
+    out: Annotated[Path, typer.Option("--out", parser=given_path, metavar="<path>", help="JSON lines to write.")],
+    kb: KbOption = Path("kb"),
+    model: ModelOption = None,
+    by: Annotated[By, typer.Option(help="Look for them by words (BM25), by the model's vectors, or by both.")] = "both",
+    depth: Annotated[int, typer.Option(min=1, help="How many passages of a search to look at.")] = 20,
+    negatives: Annotated[int, typer.Option(min=0, help="Most hard negatives for each question.")] = 0,
+    force: ForceOption = False,
+) -> None:
+    """Find passages for questions that have answers alone: the best one that holds an answer, for other jobs to use."""
+    from realm.corpus.questions import read_questions
+    from realm.openqa.ask import OpenQA
+    from realm.training.distant_passages import find_passages
+
+    asked = list(read_questions(questions))
+    found = find_passages(OpenQA.load(kb, model), asked, by=by, depth=depth, negatives=negatives)
+    written, wrong = _write_examples(out, found, len(asked), force=force)
+    besides = f", {wrong / written:.1f} hard negatives each" if negatives else ""
+    stdout.print(f"{out}: passages for {written:,} of {len(asked):,} questions{besides}")
+
+
 def negatives(
     examples: Annotated[Path, typer.Argument(help="Questions with their passages: JSON lines or SQuAD JSON.")],
     out: Annotated[Path, typer.Option("--out", parser=given_path, metavar="<path>", help="JSON lines to write.")],
@@ -62,27 +88,44 @@ def negatives(
     force: ForceOption = False,
 ) -> None:
     """Find hard negatives: passages that are like the right one and do not hold the answer, for other jobs to use."""
-    import json
-    import time
-
-    from realm.corpus.questions import read_reading_examples, reading_record
-    from realm.interop.staging import staged_file
+    from realm.corpus.questions import read_reading_examples
     from realm.openqa.ask import OpenQA
     from realm.training.hard_negatives import mine_hard_negatives
 
     asked = list(read_reading_examples(examples))
     mined = mine_hard_negatives(OpenQA.load(kb, model), asked, by=by, count=count, skip=skip, depth=depth)
-    begin, found = time.monotonic(), 0
+    written, found = _write_examples(out, mined, len(asked), force=force)
+    stdout.print(f"{out}: {written:,} questions, {found / written:.1f} hard negatives each")
+
+
+def _write_examples(
+    out: Path, examples: Iterator[ReadingExample | None], asked: int, *, force: bool
+) -> tuple[int, int]:
+    """Write examples as they come, where there are any; return how many there were, and hard negatives of them."""
+    import json
+    import time
+
+    from realm.corpus.questions import reading_record
+    from realm.interop.staging import staged_file
+
+    begin, written, negatives = time.monotonic(), 0, 0
     with (
         staged_file(out, force=force) as staged,
         staged.open("w", encoding="utf-8") as file,
-        progress_bar("searching", "questions", len(asked)) as (bar, task),
+        progress_bar("searching", "questions", asked) as (bar, task),
     ):
-        for done, example in enumerate(mined, start=1):
-            found += len(example.hard_negatives)
-            file.write(json.dumps(reading_record(example), ensure_ascii=False) + "\n")
+        for done, example in enumerate(examples, start=1):
+            if example is not None:
+                written += 1
+                negatives += len(example.hard_negatives)
+                file.write(json.dumps(reading_record(example), ensure_ascii=False) + "\n")
             bar.update(task, completed=done, rate=done / (time.monotonic() - begin))
-    stdout.print(f"{out}: {len(asked):,} questions, {found / len(asked):.1f} hard negatives each")
+        if not written:
+            raise SourceError(
+                f"None of {asked:,} questions has an answer in the passages found. Give a larger --depth, or a "
+                "knowledge base that answers them."
+            )
+    return written, negatives
 
 
 def curves(

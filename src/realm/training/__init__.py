@@ -16,5 +16,5 @@ May not know serving or the command line. Reading order:
     answers       finetune_recipe, finetune_questions, finetune_answers, finetune_inputs, finetune (finetune_sources,
                   _vectors, _retrieval, _figures, _model, _start)
     inverse cloze inverse_cloze, gradient_caching, ict_recipe, ict_data, ict_start, ict
-    realm-mini    reading_data, embedder, reader, packing
+    realm-mini    reading_data, distant_passages, hard_negatives, embedder, reader, packing
 """

@@ -20,7 +20,7 @@ from realm.corpus.answers import contains_answer
 from realm.errors import QuestionError, UsageError
 from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.asked import Asked
-from realm.records import ReadingExample
+from realm.records import Question, ReadingExample
 
 By = Literal["words", "vectors", "both"]
 
@@ -52,20 +52,26 @@ def mine_hard_negatives(
         raise UsageError(f"Of {depth} blocks looked at, {skip} are to be skipped: give a larger depth, or skip fewer.")
     waiting = iter(examples)
     while batch := list(islice(waiting, _QUESTIONS_AT_ONCE)):
-        searches = [_find(qa, batch, depth, Searching(weight=weight)) for weight in _WEIGHTS[by]]
+        questions = [example.question for example in batch]
+        searches = [found_for(qa, questions, depth, Searching(weight=weight)) for weight in _WEIGHTS[by]]
         for example, *asked in zip(batch, *searches, strict=True):
             found = [_without_answer(qa, one.found.rows.tolist(), example, skip + count)[skip:] for one in asked]
             in_turn = (block for blocks in zip_longest(*found) for block in blocks if block is not None)
             yield replace(example, hard_negatives=tuple(islice(dict.fromkeys(in_turn), count)))
 
 
-def _find(qa: OpenQA, batch: Sequence[ReadingExample], depth: int, searching: Searching) -> list[Asked]:
+def found_for(qa: OpenQA, questions: Sequence[Question], depth: int, searching: Searching) -> list[Asked]:
+    """The best blocks of each question.
+
+    Raises:
+        QuestionError: A question is empty or too long; the message begins with its id.
+    """
     try:
-        return qa.find([example.question.text for example in batch], depth, searching)
+        return qa.find([question.text for question in questions], depth, searching)
     except QuestionError as exc:
-        if len(batch) == 1:
-            raise QuestionError(f"{batch[0].question.id}: {exc}") from exc
-        return [asked for example in batch for asked in _find(qa, [example], depth, searching)]
+        if len(questions) == 1:
+            raise QuestionError(f"{questions[0].id}: {exc}") from exc
+        return [asked for question in questions for asked in found_for(qa, [question], depth, searching)]
 
 
 def _without_answer(qa: OpenQA, rows: Sequence[int], example: ReadingExample, count: int) -> list[tuple[str, str]]:
