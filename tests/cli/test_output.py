@@ -85,12 +85,16 @@ def test_the_demo_indexes_asks_and_counts_right_answers(
     added = re.search(r"version 1, (\d+) documents added", said.out)
     assert added is not None
     assert int(added[1]) == KnowledgeBase.open(tmp_path / "kb").manifest.documents >= 120
-    verdicts = re.findall(r"\?   (right|wrong)$", said.out, re.MULTILINE)
+    verdicts = re.findall(r"\?   (right|wrong|not answered)$", said.out, re.MULTILINE)
     assert len(verdicts) == 8
     last = said.out.splitlines()[-1]
+    right, wrong, open_ = (verdicts.count(verdict) for verdict in ("right", "wrong", "not answered"))
     assert re.fullmatch(
-        rf"{verdicts.count('right')} of 8 answers are right\. Indexing took [\d.]+ s, answering [\d.]+ s\.", last
+        rf"{right} of 8 answers are right, {wrong} wrong; {open_} questions are not answered, for want of confidence\. "
+        r"Indexing took [\d.]+ s, answering [\d.]+ s\.",
+        last,
     )
+    assert (said.out.count("no answer") > 0) == (open_ > 0)
     monkeypatch.setattr(demo.tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     assert realm("demo").code == 0

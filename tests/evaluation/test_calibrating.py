@@ -10,7 +10,7 @@ import pytest
 
 from realm.corpus.questions import ReferenceQuestion
 from realm.errors import UsageError
-from realm.evaluation.calibrating import HIDDEN_WEIGHT, KEPT, Case, fit_confidence, measure_confidence
+from realm.evaluation.calibrating import HIDDEN_WEIGHT, REFUSED, Case, fit_confidence, measure_confidence
 from realm.evaluation.calibration_cases import is_test
 from realm.openqa.calibration import Confidence, Signs
 from realm.records import Question
@@ -80,11 +80,14 @@ def test_hidden_cases_count_as_others_in_what_tells_right_from_wrong(with_hidden
         assert least_loss(with_hidden, turned, 1.0, scales, biases) > best
 
 
-def test_the_threshold_keeps_the_wanted_share_of_right_answers() -> None:
-    cases = made_up(1000)
-    fitted = fit_confidence(cases, Signs._fields)
-    given = [fitted(case.signs) >= fitted.threshold for case in cases if case.is_right]
-    assert np.mean(given) == pytest.approx(KEPT, abs=0.005)
+def test_the_threshold_refuses_the_wanted_share_of_hidden_cases(with_hidden: list[Case]) -> None:
+    fitted = fit_confidence(with_hidden, Signs._fields)
+    refused = [fitted(case.signs) < fitted.threshold for case in with_hidden if case.is_hidden]
+    assert np.mean(refused) == pytest.approx(REFUSED, abs=0.005)
+
+
+def test_without_hidden_cases_every_answer_is_given() -> None:
+    assert fit_confidence(made_up(100), Signs._fields).threshold == 0.0
 
 
 def test_measures_are_those_counted_by_hand() -> None:

@@ -30,17 +30,19 @@ def asked(qa: OpenQA, question: str, top: int = 5) -> Answer:
     return qa.ask(question, top=top, min_confidence=0.0, searching=Searching(hybrid=True))
 
 
-def sentence_of(answer: Answer) -> str:
+def title_and_sentence(answer: Answer) -> tuple[str, str]:
     evidence = next(one for one in answer.evidence if one.start is not None)
     at = (evidence.start or 0) - evidence.block_start
-    return next(evidence.text[begin:end] for begin, end in sentence_spans(evidence.text) if begin <= at < end)
+    sentences = [evidence.text[begin:end] for begin, end in sentence_spans(evidence.text) if begin <= at < end]
+    return evidence.title, sentences[0]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_likeness_is_the_inner_product_of_question_and_sentence(qa: OpenQA, question: str) -> None:
     answer = asked(qa, question)
+    title, sentence = title_and_sentence(answer)
     encoder = TextEncoder(qa.model)
-    expected = encoder.encode_query([question])[0] @ encoder.encode_document([sentence_of(answer)])[0]
+    expected = encoder.encode_query(question) @ encoder.encode_document(sentence, titles=title)
     assert answer.signs["likeness"] == pytest.approx(float(expected), rel=1e-4, abs=1e-4)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
@@ -29,22 +30,25 @@ def run_demo(kb: Path | None) -> None:
         print_index_report(report, folder)
         indexed = time.perf_counter()
         qa = OpenQA.load(folder)
-        right = 0
+        verdicts: Counter[str] = Counter()
         for question in questions:
             answer = qa.ask(question.text)
-            is_right = answer.text is not None and _says(answer.text, question.answers)
-            right += is_right
-            stdout.print(Text.assemble("\n", (question.text, "bold"), f"   {'right' if is_right else 'wrong'}"))
+            verdict = _verdict(answer.text, question.answers)
+            verdicts[verdict] += 1
+            stdout.print(Text.assemble("\n", (question.text, "bold"), f"   {verdict}"))
             print_answer(answer)
             stdout.print("  " + ", ".join(f"{stage} {1000 * s:.0f} ms" for stage, s in answer.seconds.items()))
     done = time.perf_counter()
     stdout.print(
-        f"\n{right} of {len(questions)} answers are right. "
+        f"\n{verdicts['right']} of {len(questions)} answers are right, {verdicts['wrong']} wrong; "
+        f"{verdicts['not answered']} questions are not answered, for want of confidence. "
         f"Indexing took {indexed - begin:.1f} s, answering {done - indexed:.1f} s."
     )
 
 
-def _says(answer: str, accepted: tuple[str, ...]) -> bool:
+def _verdict(answer: str | None, accepted: tuple[str, ...]) -> str:
     from realm.evaluation.exact_match import exact_match
 
-    return exact_match(answer, accepted)
+    if answer is None:
+        return "not answered"
+    return "right" if exact_match(answer, accepted) else "wrong"

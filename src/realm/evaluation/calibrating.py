@@ -21,8 +21,9 @@ from realm.openqa.calibration import Confidence
 
 HIDDEN_WEIGHT = 0.2
 """How much a question with its answer hidden counts beside one without: about one of six cannot be answered."""
-KEPT = 0.86
-"""The threshold is as high as it may be for this part of the right answers to be given; other questions lose more."""
+REFUSED = 0.71
+"""The threshold is such that this part of the hidden cases gets no answer: 70 % are wanted, of others. (Right answers
+are fewer, so that a share of them that is to be given would make a less certain threshold.)"""
 _RIDGE = 1.0
 _NEWTON_STEPS = 50
 
@@ -35,6 +36,9 @@ def fit_confidence(cases: Sequence[Case], names: Sequence[str]) -> Confidence:
     Args:
         cases: What to learn from.
         names: Signs to use.
+
+    Returns:
+        With the threshold that refuses `REFUSED` of the hidden cases; 0.0 where there are none.
 
     Raises:
         UsageError: There are no right answers among them, or no wrong ones.
@@ -53,9 +57,8 @@ def fit_confidence(cases: Sequence[Case], names: Sequence[str]) -> Confidence:
     scale, bias = _logistic((standard @ direction)[:, None], right, weights)
     slopes = scale * direction / spread
     fitted = Confidence(float(bias - slopes @ center), dict(zip(names, map(float, slopes), strict=True)), threshold=0.0)
-    kept = sorted(fitted(case.signs) for case in cases if case.is_right and not case.is_hidden)
-    threshold = kept[int((1 - KEPT) * len(kept))] if kept else 0.0
-    return replace(fitted, threshold=threshold)
+    hidden = sorted(fitted(case.signs) for case in cases if case.is_hidden)
+    return replace(fitted, threshold=hidden[int(REFUSED * len(hidden))] if hidden else 0.0)
 
 
 def measure_confidence(confidence: Confidence, cases: Sequence[Case]) -> dict[str, float]:

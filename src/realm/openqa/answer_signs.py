@@ -1,7 +1,7 @@
 """What is known of answers before anyone says how likely they are right.
 
     question ─ vector ─────────────────────────┐
-    answer ─ its sentence ─ block embedder ─ likeness     other blocks ─ agreement     the reader's choice ─ the rest
+    answer ─ title, sentence ─ block embedder ─ likeness     other blocks ─ agreement     the reader's choice ─ the rest
 
 Knows questions, blocks and what was chosen, not what the signs are worth.
 """
@@ -31,7 +31,7 @@ def signs_of(
         choices: The answer to each.
     """
     length = min(_MAX_SENTENCE_PIECES, model.networks.config.max_position_embeddings)
-    rows = [model.inputs.block((), one.sentence_ids, length) for one in choices if one.span is not None]
+    rows = [model.inputs.block(one.title_ids, one.sentence_ids, length) for one in choices if one.span is not None]
     sentences = iter(model.embed(rows))
     return [
         None if choice.span is None else _signs(question, reading, choice, float(next(sentences) @ question.vector))

@@ -35,7 +35,7 @@ class Signs(NamedTuple):
         reader_score: The reader's score of that span, before any softmax.
         overlap: Share of the question's word pieces, each by its rarity, that stand in the answer's sentence or in the
             title.
-        likeness: Inner product of the question's vector with that of the answer's sentence.
+        likeness: Inner product of the question's vector with that of the answer's sentence under its title.
         agreement: How many of the other blocks read hold it, too.
         echo: 1.0 if the question holds it, else 0.0.
         question_pieces: Different word pieces of the question.

@@ -63,7 +63,8 @@ class Choice(NamedTuple):
         reader_score: The reader's own score of the span.
         overlap: Share of the question's word pieces, each by its rarity, that stand in the span's sentence or in the
             title.
-        sentence_ids: Word pieces of that sentence.
+        title_ids: Word pieces of the title.
+        sentence_ids: Word pieces of the sentence.
     """
 
     span: Span | None
@@ -71,6 +72,7 @@ class Choice(NamedTuple):
     place_probability: float = 0.0
     reader_score: float = 0.0
     overlap: float = 0.0
+    title_ids: Sequence[int] = ()
     sentence_ids: Sequence[int] = ()
 
 
@@ -153,13 +155,14 @@ def _choose(model: ModelFolder, reading: Reading, scored: Sequence[SpanScores]) 
     best = max(beliefs, key=beliefs.__getitem__)
     span, number = spans[best]
     block = reading.blocks[span.place].block
-    sentence = _sentence_ids(block, offsets[span.place], span)
+    title, sentence = model.tokenizer.ids_of(block.title), _sentence_ids(block, offsets[span.place], span)
     return Choice(
         span,
         min(1.0, beliefs[best]),
         float(probabilities[number]),
         float(scored[span.place].scores[number - begins[span.place]]),
-        _overlap(model, reading.question_ids, {*sentence, *model.tokenizer.ids_of(block.title)}),
+        _overlap(model, reading.question_ids, {*title, *sentence}),
+        title,
         sentence,
     )
 
