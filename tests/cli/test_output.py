@@ -88,13 +88,13 @@ def test_the_demo_indexes_asks_and_counts_right_answers(
     verdicts = re.findall(r"\?   (right|wrong|not answered)$", said.out, re.MULTILINE)
     assert len(verdicts) == 8
     last = said.out.splitlines()[-1]
-    right, wrong, open_ = (verdicts.count(verdict) for verdict in ("right", "wrong", "not answered"))
+    right, wrong, withheld = (verdicts.count(verdict) for verdict in ("right", "wrong", "not answered"))
     assert re.fullmatch(
-        rf"{right} of 8 answers are right, {wrong} wrong; {open_} questions are not answered, for want of confidence\. "
+        rf"{right} of 8 answers are right, {wrong} wrong, {withheld} withheld for want of confidence\. "
         r"Indexing took [\d.]+ s, answering [\d.]+ s\.",
         last,
     )
-    assert (said.out.count("no answer") > 0) == (open_ > 0)
+    assert (said.out.count("no answer") > 0) == (withheld > 0)
     monkeypatch.setattr(demo.tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     assert realm("demo").code == 0

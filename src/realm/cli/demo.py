@@ -40,8 +40,8 @@ def run_demo(kb: Path | None) -> None:
             stdout.print("  " + ", ".join(f"{stage} {1000 * s:.0f} ms" for stage, s in answer.seconds.items()))
     done = time.perf_counter()
     stdout.print(
-        f"\n{verdicts['right']} of {len(questions)} answers are right, {verdicts['wrong']} wrong; "
-        f"{verdicts['not answered']} questions are not answered, for want of confidence. "
+        f"\n{verdicts['right']} of {len(questions)} answers are right, {verdicts['wrong']} wrong, "
+        f"{verdicts['not answered']} withheld for want of confidence. "
         f"Indexing took {indexed - begin:.1f} s, answering {done - indexed:.1f} s."
     )
 
