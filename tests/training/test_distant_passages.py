@@ -7,28 +7,22 @@ import re
 from pathlib import Path
 
 import pytest
-from tiny_model import stories, write_jsonl, write_tiny_model
+from told_stories import TOLD, told_stories
 
 from realm.cli.main import main
 from realm.corpus.questions import read_reading_examples
 from realm.errors import QuestionError
 from realm.openqa.ask import OpenQA, Searching
-from realm.openqa.indexing import index_sources
-from realm.openqa.model_folder import ModelFolder
 from realm.records import Question
 from realm.training.distant_passages import find_passages
 
-TOLD = stories(30, seed=4, sentences=2)
 DEPTH = 12
 SEARCHES = {"words": Searching(weight=1.0), "vectors": Searching(weight=0.0), "both": Searching(weight=0.5)}
 
 
 @pytest.fixture(scope="module")
 def qa(tmp_path_factory: pytest.TempPathFactory) -> OpenQA:
-    folder = tmp_path_factory.mktemp("passages")
-    model = ModelFolder.open(str(write_tiny_model(folder / "model")))
-    index_sources(folder / "kb", [write_jsonl(folder / "stories.jsonl", TOLD)], model)
-    return OpenQA.load(folder / "kb")
+    return told_stories(tmp_path_factory.mktemp("passages"))
 
 
 @pytest.fixture(scope="module")

@@ -9,31 +9,25 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from tiny_model import stories, write_jsonl, write_tiny_model
+from told_stories import TOLD, told_stories
 
 from realm.cli.main import main
 from realm.corpus.questions import read_reading_examples, reading_record
 from realm.errors import QuestionError, RecipeError, UsageError
 from realm.features.inputs import InputBuilder
 from realm.openqa.ask import OpenQA, Searching
-from realm.openqa.indexing import index_sources
-from realm.openqa.model_folder import ModelFolder
 from realm.records import Question, ReadingExample
 from realm.text.pieces import PieceTokenizer
 from realm.training.embedder import EmbedderJob
 from realm.training.embedder_recipe import EmbedderRecipe
 from realm.training.hard_negatives import mine_hard_negatives
 
-TOLD = stories(30, seed=4, sentences=2)
 DEPTH = 12
 
 
 @pytest.fixture(scope="module")
 def qa(tmp_path_factory: pytest.TempPathFactory) -> OpenQA:
-    folder = tmp_path_factory.mktemp("negatives")
-    model = ModelFolder.open(str(write_tiny_model(folder / "model")))
-    index_sources(folder / "kb", [write_jsonl(folder / "stories.jsonl", TOLD)], model)
-    return OpenQA.load(folder / "kb")
+    return told_stories(tmp_path_factory.mktemp("negatives"))
 
 
 @pytest.fixture(scope="module")

@@ -153,17 +153,17 @@ def _choose(model: ModelFolder, reading: Reading, scored: Sequence[SpanScores]) 
         spans.setdefault(said, (Span(place, start, end, texts[place][start:end]), number))
         beliefs[said] = beliefs.get(said, 0.0) + float(probabilities[number])
     best = max(beliefs, key=beliefs.__getitem__)
-    span, number = spans[best]
+    span, likeliest = spans[best]
     block = reading.blocks[span.place].block
     title, sentence = model.tokenizer.ids_of(block.title), _sentence_ids(block, offsets[span.place], span)
     return Choice(
         span,
-        min(1.0, beliefs[best]),
-        float(probabilities[number]),
-        float(scored[span.place].scores[number - begins[span.place]]),
-        _overlap(model, reading.question_ids, {*title, *sentence}),
-        title,
-        sentence,
+        probability=min(1.0, beliefs[best]),
+        place_probability=float(probabilities[likeliest]),
+        reader_score=float(scored[span.place].scores[likeliest - begins[span.place]]),
+        overlap=_overlap(model, reading.question_ids, {*title, *sentence}),
+        title_ids=title,
+        sentence_ids=sentence,
     )
 
 
