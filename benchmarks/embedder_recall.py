@@ -2,65 +2,55 @@
 
     python benchmarks/embedder_recall.py EMBEDDER... --blocks SOURCE --questions QUESTIONS [--trunk minilm]
 
-EMBEDDER is a folder of a RealmEmbedder or the run that trained it; SOURCE a knowledge base, a file of `realm export
-blocks` or documents, cut to `--max-pieces`. Prints recall@1, @5 and @20 with 95 % bootstrap intervals: a question
-counts if an answer stands in one of the best blocks as whole words. Scores of all blocks are exact inner products.
+EMBEDDER is realm-mini, a folder of a RealmEmbedder or the run that trained it; SOURCE a knowledge base, a file of
+`realm export blocks` or documents, cut to `--max-pieces`. Prints recall@1, @5 and @20 with 95 % bootstrap intervals: a
+question counts if an answer stands in one of the best blocks as whole words. Scores of all blocks are exact inner
+products.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from hybrid_search import DEPTHS, interval
+from hybrid_search import DEPTHS, interval, questions_of
 from numpy.typing import NDArray
+from trunk_vectors import mean_pooled
 
 from realm.corpus.answers import which_contain_answer
-from realm.features.inputs import InputBuilder, Row, batches_of_like_length
+from realm.errors import ModelError
+from realm.features.inputs import InputBuilder, Row
 from realm.models.embedder import RealmEmbedder
-from realm.models.trunk import RealmBertModel
 from realm.openqa.batch_embedding import BatchEmbedder
 from realm.openqa.default_model import cache_folder
+from realm.openqa.model_folder import ModelFolder
 from realm.records import Question
 from realm.text.pieces import PieceTokenizer
 from realm.training.block_source import BlockSource, open_blocks
-from realm.training.pretrain_recall import answerable_questions
-from realm.training.warm_start import config_from_bert, find_trained, find_trunk, load_trunk
+from realm.training.trunk_states import TrunkStates
+from realm.training.warm_start import architecture_of, find_trained, find_trunk
 
-PIECES_AT_ONCE = 4096
 ROWS_AT_ONCE = 4096
 MAX_QUESTION_PIECES = 64
 
 Embed = Callable[[Sequence[Row]], NDArray[np.float32]]
 
 
-def mean_pooled(trunk: RealmBertModel, builder: InputBuilder) -> Embed:
-    def embed(rows: Sequence[Row]) -> NDArray[np.float32]:
-        vectors = np.empty((len(rows), trunk.config.hidden_size), np.float32)
-        for numbers in batches_of_like_length([len(row.ids) for row in rows], PIECES_AT_ONCE):
-            inputs = builder.pad([rows[number] for number in numbers])
-            with torch.inference_mode():
-                states = trunk(**inputs.for_trunk(), return_dict=True).last_hidden_state
-                weights = inputs.attention_mask[..., None].float()
-                means = torch.nn.functional.normalize((states * weights).sum(1) / weights.sum(1), dim=-1)
-            vectors[numbers] = means.numpy()
-        return vectors
-
-    return embed
-
-
 def opened(name: str, as_trunk: bool) -> tuple[PieceTokenizer, InputBuilder, Embed]:
+    if not as_trunk and not Path(name).is_dir():
+        model = ModelFolder.open(name)
+        return model.tokenizer, model.inputs, model.embed
     folder = find_trunk(name) if as_trunk else find_trained(name)
     tokenizer = PieceTokenizer.from_folder(folder)
     builder = InputBuilder(tokenizer)
     if as_trunk:
-        trunk = RealmBertModel(config_from_bert(folder, 0)).eval()
-        load_trunk(trunk, folder)
-        return tokenizer, builder, mean_pooled(trunk, builder)
+        trunk = TrunkStates(folder, builder)
+        return tokenizer, builder, lambda rows: mean_pooled(trunk.of(rows).numpy())
+    if architecture_of(folder) != RealmEmbedder.__name__:
+        raise ModelError(f"{name} holds a {architecture_of(folder) or 'model of no known class'}, not a RealmEmbedder.")
     return tokenizer, builder, BatchEmbedder(RealmEmbedder.from_pretrained(folder).eval(), builder)
 
 
@@ -99,8 +89,7 @@ def main() -> None:
     parser.add_argument("--trunk", action="append", default=[], help="mean-pooled BERT; minilm for the public one")
     parser.add_argument("--max-pieces", type=int, default=288)
     options = parser.parse_args()
-    files = {path.name: answerable_questions(path) for path in options.questions}
-    asked = {name: random.Random(0).sample(found, min(options.most, len(found))) for name, found in files.items()}
+    asked = {path.name: questions_of(path, options.most) for path in options.questions}
     everything = [question for found in asked.values() for question in found]
     owners = np.repeat(np.arange(len(asked)), [len(found) for found in asked.values()])
     for name, as_trunk in [(name, True) for name in options.trunk] + [(name, False) for name in options.embedders]:

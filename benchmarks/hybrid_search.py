@@ -1,12 +1,13 @@
 """Whether the answer stands in the best blocks by vectors, by words (BM25) and by both.
 
-    python benchmarks/hybrid_search.py --kb KB QUESTIONS... [--questions 1000] [--weights 0.2 0.4 0.6 0.8]
+    python benchmarks/hybrid_search.py --kb KB QUESTIONS... [--questions 1000] [--weights 0.2 0.4 0.6] [--trunk STATES]
 
 Asks the questions of every file (questions or reading examples, of which only those of the titles that the recipes of
 realm-mini keep aside) and prints answer recall@1, @5 and @20 with 95 % bootstrap intervals, for vectors alone, words
 alone, reciprocal rank fusion (the two lists of 100 blocks with k = 60) and weighted scores. Weights are chosen on every
 second question (recall@1 + @5 + @20, all files together), all figures are those of the others. Searching times are for
 one question at a time. `recall@k` counts a question if an answer stands in one of the best k blocks as whole words.
+With `--trunk` also for the untouched trunk, mean-pooled; STATES keeps what it says of the blocks, computed if missing.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from trunk_vectors import KeptStates, best_rows, mean_pooled
 
 from realm.corpus.answers import contains_answer
 from realm.corpus.questions import read_questions, read_reading_examples
+from realm.features.inputs import Row
 from realm.openqa.ask import MAX_QUESTION_PIECES, OpenQA
+from realm.openqa.default_model import trunk_folder
 from realm.openqa.search import CANDIDATES, HYBRID_WEIGHT, BlockSearch, Found
 from realm.records import Question
 from realm.training.reading_data import is_kept_aside
+from realm.training.trunk_states import TrunkStates
 
 KEEP_ASIDE = 4
 BATCH = 64
@@ -44,10 +49,21 @@ def questions_of(path: Path, most: int) -> list[Question]:
     return random.Random(0).sample(asked, min(most, len(asked)))
 
 
-def encode(qa: OpenQA, questions: list[Question]) -> NDArray[np.float32]:
+def question_rows(qa: OpenQA, questions: list[Question]) -> list[Row]:
     ids = [qa.model.tokenizer.ids_of(question.text) for question in questions]
-    rows = [qa.model.inputs.question(pieces, MAX_QUESTION_PIECES + 2) for pieces in ids]
+    return [qa.model.inputs.question(pieces, MAX_QUESTION_PIECES + 2) for pieces in ids]
+
+
+def encode(qa: OpenQA, questions: list[Question]) -> NDArray[np.float32]:
+    rows = question_rows(qa, questions)
     return np.concatenate([qa.model.embed(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)])
+
+
+def by_trunk(qa: OpenQA, questions: list[Question], folder: Path) -> list[list[int]]:
+    trunk = TrunkStates(trunk_folder(), qa.model.inputs)
+    asked = mean_pooled(trunk.of(question_rows(qa, questions)).numpy())
+    kept = KeptStates(trunk, qa.model.inputs, qa.knowledge_base, folder)
+    return best_rows(asked, map(mean_pooled, kept.parts()), DEPTHS[-1])
 
 
 def by_reciprocal_rank(dense: Found, words: Found, weight: float) -> list[int]:
@@ -96,6 +112,7 @@ def main() -> None:
     parser.add_argument("--kb", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=1000, help="most questions of a file")
     parser.add_argument("--weights", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+    parser.add_argument("--trunk", type=Path, metavar="STATES", help="folder for the trunk's states of all blocks")
     options = parser.parse_args()
     qa = OpenQA.load(options.kb)
     search = BlockSearch(qa.knowledge_base)
@@ -128,6 +145,9 @@ def main() -> None:
         methods["weighted scores"][weight] = measured(
             f"weighted scores, weight {weight}", lambda number, both=both: both[number].rows.tolist()
         )
+    if options.trunk is not None:
+        untouched = by_trunk(qa, questions, options.trunk)
+        methods["trunk"] = {0.0: measured("trunk", untouched.__getitem__)}
     tuning = np.arange(len(questions)) % 2 == 0
     owners = np.repeat(np.arange(len(files)), [len(asked) for asked in files.values()])
     counts = f"{int(tuning.sum())} questions to choose weights, {int((~tuning).sum())} to report"
