@@ -11,7 +11,6 @@ from told_stories import TOLD, told_stories
 
 from realm.cli.main import main
 from realm.corpus.questions import read_reading_examples
-from realm.errors import QuestionError
 from realm.openqa.ask import OpenQA, Searching
 from realm.records import Question
 from realm.training.distant_passages import find_passages
@@ -88,9 +87,12 @@ def test_regular_expressions_are_found_in_the_text_as_it_is(qa: OpenQA) -> None:
         assert re.fullmatch(r"in\s+\w+", text, re.IGNORECASE)
 
 
-def test_a_question_that_cannot_be_asked_is_named(qa: OpenQA, questions: list[Question]) -> None:
-    with pytest.raises(QuestionError, match=r"^the long one: The question has 200 word pieces"):
-        list(find_passages(qa, [questions[0], Question("the long one", "river " * 200, ("alps",))]))
+def test_a_question_that_cannot_be_asked_stops_no_others(qa: OpenQA, questions: list[Question]) -> None:
+    long, empty = Question("long", "river " * 200, ("alps",)), Question("empty", "", ("alps",))
+    asked = [questions[0], long, questions[1], empty]
+    first, of_long, second, of_empty = find_passages(qa, asked, depth=DEPTH)
+    assert (of_long, of_empty) == (None, None)
+    assert [first, second] == list(find_passages(qa, questions[:2], depth=DEPTH))
 
 
 def test_the_command_writes_reading_examples(

@@ -12,6 +12,8 @@ import torch
 
 from realm.errors import ModelError, RecipeError
 from realm.models.embedder import RealmEmbedder
+from realm.openqa.model import RealmForOpenQA
+from realm.openqa.model_folder import ModelFolder
 from realm.training.loop import train
 from realm.training.reader import ReaderJob, ReaderRecipe
 
@@ -35,6 +37,26 @@ def test_reader_goes_on_from_another_readers_run(recipe: ReaderRecipe, tmp_path:
         assert second.parents().keys() == {"trunk", "start_from", "towns.jsonl"}
     trained = {name for name, p in first.model.named_parameters() if p.requires_grad}
     assert {name for name, p in second.model.named_parameters() if p.requires_grad} == trained
+
+
+def test_reader_goes_on_from_that_of_a_whole_model(recipe: ReaderRecipe, tmp_path: Path) -> None:
+    config = ReaderJob(recipe).reader.config
+    whole = RealmForOpenQA(config)
+    whole.save_pretrained(tmp_path)
+    found = ReaderJob(dataclasses.replace(recipe, start_from=str(tmp_path))).reader.state_dict()
+    assert found.keys() == whole.reader.state_dict().keys()
+    for name, value in whole.reader.state_dict().items():
+        assert torch.equal(found[name], value), name
+
+
+def test_reader_goes_on_from_the_built_in_model(recipe: ReaderRecipe) -> None:
+    recipe = dataclasses.replace(recipe, trunk="minilm", start_from="realm-mini")
+    found = ReaderJob(recipe).reader.state_dict()
+    shipped = ModelFolder.open("realm-mini").networks.reader.state_dict()
+    assert found.keys() == shipped.keys()
+    for name, value in shipped.items():
+        if not name.startswith(("cls.", "realm.pooler.")):  # nothing reads these, and they are not shipped
+            assert torch.equal(found[name], value), name
 
 
 def test_run_whose_start_has_changed_is_not_gone_on_with(recipe: ReaderRecipe, tmp_path: Path) -> None:

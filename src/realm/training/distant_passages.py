@@ -46,17 +46,16 @@ def find_passages(
 
     Returns:
         For each question, in order, an example whose answers are what stands in the passage; None where no block that
-        was looked at holds an answer, or the question has none.
+        was looked at holds an answer, or the question has none, is empty or too long for a search.
 
     Raises:
-        QuestionError: See `found_for`.
         UsageError: The knowledge base has no index of words.
     """
     waiting = iter(questions)
     matcher = ExpressionMatcher()
     while batch := list(islice(waiting, _QUESTIONS_AT_ONCE)):
         for question, asked in zip(batch, found_for(qa, batch, depth, _SEARCHING[by]), strict=True):
-            blocks = [stored.block for stored in qa.blocks_of(asked)]
+            blocks = [] if asked is None else [stored.block for stored in qa.blocks_of(asked)]
             yield _example(question, blocks, negatives, qa.model.tokenizer, matcher)
 
 

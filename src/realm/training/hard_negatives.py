@@ -42,10 +42,10 @@ def mine_hard_negatives(
         depth: How many blocks of each search are looked at.
 
     Returns:
-        The examples, in order, each with the negatives found instead of those it had.
+        The examples, in order, each with the negatives found instead of those it had: none where the question is empty
+        or too long for a search.
 
     Raises:
-        QuestionError: A question is empty or too long; the message begins with its id.
         UsageError: Nothing would be found in so few blocks; the knowledge base has no index of words.
     """
     if skip + 1 > depth:
@@ -55,30 +55,26 @@ def mine_hard_negatives(
         questions = [example.question for example in batch]
         searches = [found_for(qa, questions, depth, Searching(weight=weight)) for weight in _WEIGHTS[by]]
         for example, *asked in zip(batch, *searches, strict=True):
-            found = [_without_answer(qa, one.found.rows.tolist(), example, skip + count)[skip:] for one in asked]
+            found = [_without_answer(qa, one, example, skip + count)[skip:] for one in asked if one is not None]
             in_turn = (block for blocks in zip_longest(*found) for block in blocks if block is not None)
             yield replace(example, hard_negatives=tuple(islice(dict.fromkeys(in_turn), count)))
 
 
-def found_for(qa: OpenQA, questions: Sequence[Question], depth: int, searching: Searching) -> list[Asked]:
-    """The best blocks of each question.
-
-    Raises:
-        QuestionError: A question is empty or too long; the message begins with its id.
-    """
+def found_for(qa: OpenQA, questions: Sequence[Question], depth: int, searching: Searching) -> list[Asked | None]:
+    """The best blocks of each question; None for one that is empty or too long: one of thousands stops no search."""
     try:
-        return qa.find([question.text for question in questions], depth, searching)
-    except QuestionError as exc:
+        return [*qa.find([question.text for question in questions], depth, searching)]
+    except QuestionError:
         if len(questions) == 1:
-            raise QuestionError(f"{questions[0].id}: {exc}") from exc
+            return [None]
         return [asked for question in questions for asked in found_for(qa, [question], depth, searching)]
 
 
-def _without_answer(qa: OpenQA, rows: Sequence[int], example: ReadingExample, count: int) -> list[tuple[str, str]]:
+def _without_answer(qa: OpenQA, asked: Asked, example: ReadingExample, count: int) -> list[tuple[str, str]]:
     """Title and text of the first blocks that hold no answer."""
     answers = example.question.answers
     if not answers:
         return []
-    blocks = (stored.block for stored in qa.knowledge_base.take_blocks(rows))
+    blocks = (stored.block for stored in qa.blocks_of(asked))
     wrong = ((block.title, block.text) for block in blocks if not contains_answer(block.text, answers))
     return list(islice(wrong, count))

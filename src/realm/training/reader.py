@@ -41,7 +41,8 @@ class ReaderRecipe(LoopRecipe):
 
     Attributes:
         trunk: Folder of a BERT-family encoder to start from, with its tokenizer.
-        start_from: Run folder, or model folder, of a trained reader on such a trunk, to go on from its weights.
+        start_from: Run folder, or model folder, of a trained reader on such a trunk, to go on from its weights;
+            "realm-mini" for that of the built-in model.
         sources: Reading files; `;keep_aside=N` keeps one title in N out, `;share=F` weighs the draw.
         data: Folder that relative paths of sources start from.
         extra_layers: Layers added on top of the trunk.

@@ -15,7 +15,8 @@ from realm.errors import ModelError, RecipeError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.configuration import RealmConfig
 from realm.models.trunk import RealmBertModel, RealmPreTrainedModel
-from realm.openqa.default_model import trunk_folder
+from realm.openqa.default_model import DEFAULT_MODEL, default_model_folder, trunk_folder
+from realm.openqa.model import RealmForOpenQA
 
 _CONFIG_KEYS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
@@ -26,6 +27,7 @@ _CONFIG_KEYS = (
 WEIGHTS_FILE = "model.safetensors"
 _PIECES_AT_ONCE = 4096
 _TRUNK_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json")
+_TOWERS = {"RealmEmbedder": "embedder", "RealmReader": "reader"}
 
 PUBLIC_TRUNK = "minilm"
 """Recipe name of the trunk of realm-mini."""
@@ -44,11 +46,13 @@ def find_trunk(name: str) -> Path:
 
 
 def find_trained(name: str) -> Path:
-    """Folder of a trained model: the folder itself, or the result in a run folder.
+    """Folder of a trained model: the folder itself, or the result in a run folder; "realm-mini" for the built-in one.
 
     Raises:
         ModelError: There is no trained model in either.
     """
+    if name == DEFAULT_MODEL:
+        return default_model_folder()
     for folder in (Path(name), Path(name, "model")):
         if all((folder / file).is_file() for file in ("config.json", WEIGHTS_FILE)):
             return folder
@@ -67,16 +71,21 @@ def architecture_of(folder: Path) -> str:
 
 
 def load_trained(network: RealmPreTrainedModel, folder: Path) -> None:
-    """Copy all weights of a trained network of the same kind and sizes.
+    """Copy all weights of a trained network of the same kind and sizes; an embedder's or a reader's also out of a
+    RealmForOpenQA.
 
     Raises:
         ModelError: It is of another kind, or of other sizes.
     """
     config = RealmConfig.from_pretrained(folder)
-    kind = type(network).__name__
-    if kind not in (config.architectures or ()):
+    kind, kinds = type(network).__name__, config.architectures or ()
+    if kind in kinds:
+        trained = type(network).from_pretrained(folder)
+    elif RealmForOpenQA.__name__ in kinds and kind in _TOWERS:
+        trained = getattr(RealmForOpenQA.from_pretrained(folder), _TOWERS[kind])
+    else:
         raise ModelError(f"{folder} holds {config.architectures}; expected {kind}.")
-    weights = type(network).from_pretrained(folder).state_dict()
+    weights = trained.state_dict()
     wanted = network.state_dict()
     if differing := differing_weights(wanted, weights):
         raise ModelError(
