@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_model import write_jsonl
 
+from realm.openqa.answer_signs import numbers_of
 from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.calibration import Signs
 from realm.openqa.encoding import TextEncoder
@@ -18,11 +19,13 @@ from realm.text.sentences import sentence_spans
 
 QUESTIONS = ["who built the castle?", "which river crossed the town in winter?", "what did the painter sell"]
 
+BRIDGE = Document("bridge", "Bridge of 1905", "The bridge was opened on 3 May 1907 by the mayor of the town.")
+
 
 @pytest.fixture(scope="module")
 def qa(tmp_path_factory: pytest.TempPathFactory, tiny: ModelFolder, documents: list[Document]) -> OpenQA:
     folder = tmp_path_factory.mktemp("signs")
-    index_sources(folder / "kb", [write_jsonl(folder / "stories.jsonl", documents)], tiny)
+    index_sources(folder / "kb", [write_jsonl(folder / "stories.jsonl", [*documents, BRIDGE])], tiny)
     return OpenQA.load(folder / "kb", str(tiny.folder))
 
 
@@ -44,6 +47,41 @@ def test_likeness_is_the_inner_product_of_question_and_sentence(qa: OpenQA, ques
     encoder = TextEncoder(qa.model)
     expected = encoder.encode_query(question) @ encoder.encode_document(sentence, titles=title)
     assert answer.signs["likeness"] == pytest.approx(float(expected), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_likeness_of_the_block_is_its_score_by_vectors(qa: OpenQA, question: str, weight: float) -> None:
+    answer = qa.ask(question, min_confidence=0.0, searching=Searching(weight=weight))
+    block = next(one for one in answer.evidence if one.start is not None)
+    encoder = TextEncoder(qa.model)
+    expected = encoder.encode_query(question) @ encoder.encode_document(block.text, titles=block.title)
+    assert answer.signs["block_likeness"] == pytest.approx(float(expected), rel=2e-3, abs=2e-3)  # vectors are fp16
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [("who opened the bridge?", 0.0), ("what opened in 1907?", 0.0), ("which bridge of 1,905 or 1907?", 0.0),
+     ("who opened it in 2031?", 1.0), ("which bridge of 1905 fell in 190?", 1.0)],
+)  # fmt: skip
+def test_a_number_that_the_block_lacks_is_missing(qa: OpenQA, question: str, missing: float) -> None:
+    answer = qa.ask(question, min_confidence=0.0, searching=Searching(where=f"title = '{BRIDGE.title}'"))
+    assert [one.document_id for one in answer.evidence] == [BRIDGE.id]
+    assert answer.signs["missing_number"] == missing
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("In 1912, on 15 April", {"1912", "15"}),
+        ("1,200,000 people", {"1200000"}),
+        ("the 19th of 3,14", {"19", "3", "14"}),
+        ("3.5 km", {"3", "5"}),
+        ("none", set()),
+    ],
+)
+def test_numbers_are_whole_and_without_commas(text: str, numbers: set[str]) -> None:
+    assert numbers_of(text) == numbers
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

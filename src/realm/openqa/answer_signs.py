@@ -8,6 +8,7 @@ Knows questions, blocks and what was chosen, not what the signs are worth.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from realm.corpus.answers import contains_answer
@@ -17,6 +18,7 @@ from realm.openqa.model_folder import ModelFolder
 from realm.openqa.span_choice import Choice, Reading
 
 _MAX_SENTENCE_PIECES = 128
+_NUMBER = re.compile(r"\d+(?:,\d{3})*")
 
 
 def signs_of(
@@ -42,6 +44,7 @@ def signs_of(
 def _signs(question: Asked, reading: Reading, choice: Choice, likeness: float) -> Signs:
     assert choice.span is not None
     said = [choice.span.text]
+    block = reading.blocks[choice.span.place].block
     others = [stored.block.text for place, stored in enumerate(reading.blocks) if place != choice.span.place]
     return Signs(
         log_odds=log_odds(choice.probability),
@@ -49,8 +52,15 @@ def _signs(question: Asked, reading: Reading, choice: Choice, likeness: float) -
         reader_score=choice.reader_score,
         overlap=choice.overlap,
         likeness=likeness,
+        block_likeness=float(question.found.dense[choice.span.place]),
         agreement=float(sum(contains_answer(text, said) for text in others)),
         echo=float(contains_answer(question.text, said)),
         question_pieces=float(len(set(question.ids))),
+        missing_number=float(not numbers_of(question.text) <= numbers_of(f"{block.title} {block.text}")),
         standing=float(question.found.fused[choice.span.place]) if question.is_fused else 0.0,
     )
+
+
+def numbers_of(text: str) -> set[str]:
+    """The whole numbers in a text, such as years, without the commas of thousands."""
+    return {number.replace(",", "") for number in _NUMBER.findall(text)}

@@ -36,9 +36,11 @@ class Signs(NamedTuple):
         overlap: Share of the question's word pieces, each by its rarity, that stand in the answer's sentence or in the
             title.
         likeness: Inner product of the question's vector with that of the answer's sentence under its title.
+        block_likeness: Inner product of the question's vector with that of the answer's block.
         agreement: How many of the other blocks read hold it, too.
         echo: 1.0 if the question holds it, else 0.0.
         question_pieces: Different word pieces of the question.
+        missing_number: 1.0 if a number of the question stands neither in the answer's block nor in its title, else 0.0.
         standing: Fused score of its block, 0 to 1; 0.0 in a search by vectors alone or by words alone.
     """
 
@@ -47,9 +49,11 @@ class Signs(NamedTuple):
     reader_score: float
     overlap: float
     likeness: float
+    block_likeness: float
     agreement: float
     echo: float
     question_pieces: float
+    missing_number: float
     standing: float
 
 
