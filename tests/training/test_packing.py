@@ -147,6 +147,23 @@ def test_readers_are_averaged_by_share_and_the_embedder_is_left_alone(runs: Path
 
 
 @pytest.mark.usefixtures("public_trunk")
+def test_what_ships_so_far_can_be_packed_again_and_averaged_with(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_runs(runs / "embedder", runs / "reader", tmp_path / "shipped")
+    assembled(tmp_path / "shipped", monkeypatch)
+    mini = Path("realm-mini")
+    pack_runs(mini, runs / "reader", tmp_path / "again", earlier_reader=mini, share=0.7)
+    shipped, again = (load_file(tmp_path / name / "weights.safetensors") for name in ("shipped", "again"))
+    assert shipped.keys() == again.keys()
+    for key, value in shipped.items():
+        if key.startswith("embedder."):
+            assert torch.equal(again[key], value), key
+        else:
+            torch.testing.assert_close(again[key], value, rtol=2**-10, atol=2**-20)
+
+
+@pytest.mark.usefixtures("public_trunk")
 def test_readers_of_different_sizes_are_not_averaged(runs: Path, trunk: Path, data: Path, tmp_path: Path) -> None:
     recipe = ReaderRecipe(str(trunk), ("towns.jsonl",), steps=1, data=str(data), extra_layers=2)
     ReaderJob(recipe).save(tmp_path / "deep" / "model")
@@ -165,7 +182,7 @@ def test_runs_with_different_numbers_of_layers_are_refused(runs: Path, trunk: Pa
 
 @pytest.mark.usefixtures("public_trunk")
 def test_run_without_a_result_is_refused(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"No result in .*unfinished: expected .*model\. Has the run finished\?"):
+    with pytest.raises(ModelError, match=r"No trained model in .*unfinished: expected config\.json"):
         pack_runs(runs / "embedder", tmp_path / "unfinished", tmp_path / "packed")
 
 

@@ -178,7 +178,10 @@ def test_saved_recipe_keeps_quotes_backslashes_and_control_characters(tmp_path: 
     assert load_recipe(Small, path) == recipe
 
 
-@pytest.mark.parametrize(("name", "kind"), [("mini-embedder", EmbedderRecipe), ("mini-reader", ReaderRecipe)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("mini-embedder", EmbedderRecipe), ("mini-reader", ReaderRecipe), ("mini-passages", ReaderRecipe)],
+)
 def test_built_in_recipe_is_found_by_name_and_complete(name: str, kind: type[EmbedderRecipe | ReaderRecipe]) -> None:
     recipe = load_recipe(kind, find_recipe(name))
     assert recipe.trunk == "minilm"
@@ -195,7 +198,8 @@ def test_recipes_of_finetune_for_two_cores_start_from_the_built_in_model(name: s
 
 KINDS: dict[str, type[LoopRecipe]] = {
     "ict": IctRecipe, "pretrain": PretrainRecipe, "ablation": PretrainRecipe, "finetune": FinetuneRecipe,
-    "mini-answers": FinetuneRecipe, "mini-embedder": EmbedderRecipe, "mini-reader": ReaderRecipe,
+    "mini-answers": FinetuneRecipe, "mini-embedder": EmbedderRecipe, "mini-passages": ReaderRecipe,
+    "mini-reader": ReaderRecipe,
 }  # fmt: skip
 SHELF = Path(realm.training.recipe.__file__).with_name("recipes")
 NAMES = sorted(path.relative_to(SHELF).with_suffix("").as_posix() for path in SHELF.rglob("*.toml"))

@@ -126,7 +126,7 @@ def test_embedder_and_reader_runs_are_packed(
         (["reader", "RECIPE", "--set", "sources=['a', 7]"], "--set: sources[1] must be str; found 7"),
         (["reader", "RECIPE", "--set", "start_from=/nowhere"], "No trained model in /nowhere"),
         (["embedder", "RECIPE"], "unknown key 'max_span_width'"),
-        (["pack", "RECIPE", "RECIPE"], "No result in"),
+        (["pack", "RECIPE", "RECIPE"], "No trained model in"),
     ],
 )
 def test_mistake_of_the_caller_is_one_line_and_exit_code_2(

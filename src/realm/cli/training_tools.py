@@ -39,11 +39,11 @@ def assemble(
 
 
 def pack(
-    embedder_run: Annotated[Path, typer.Argument(help="Run folder of `embedder`.")],
+    embedder_run: Annotated[Path, typer.Argument(help="Run folder of `embedder`, or realm-mini.")],
     reader_run: Annotated[Path, typer.Argument(help="Run folder of `reader` or `finetune`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for config.json and weights.safetensors.")],
     earlier: Annotated[
-        Path | None, typer.Option(help="Average the reader with this run, which it went on from.")
+        Path | None, typer.Option(help="Average the reader with this run, or realm-mini, which it went on from.")
     ] = None,
     share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Of the later reader in that average.")] = 0.5,
 ) -> None:

@@ -13,14 +13,13 @@ from torch import Tensor
 from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.openqa.default_model import trunk_folder
-from realm.training.warm_start import differing_weights
+from realm.training.warm_start import WEIGHTS_FILE, differing_weights, find_trained
 
 _CLASSES = {"embedder": "RealmEmbedder", "reader": "RealmReader"}
 _BOTH = "RealmForOpenQA"
 _OF_THE_RUN = ("reader_beam_size", "reader_seq_len", "searcher_beam_size", "separate_query_embedder")
 _SHARED_SIZES = ("hidden_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "intermediate_size")
-_NEVER_SHIPPED = ("cls.predictions.",)
-_UNUSED_IN_READER = ("realm.pooler.",)
+_NEVER_READ = {"embedder": ("cls.predictions.",), "reader": ("cls.predictions.", "realm.pooler.")}
 
 
 def pack_runs(
@@ -31,7 +30,8 @@ def pack_runs(
         reader = share * reader_run + (1 - share) * earlier_reader
 
     Args:
-        embedder_run: A run of `embedder`, or of `finetune` whose questions have no tower of their own.
+        embedder_run: A run of `embedder`, or of `finetune` whose questions have no tower of their own; or, as in the
+            next two, its model folder, or "realm-mini" for what ships so far.
         reader_run: A run of `reader` or of `finetune`.
         out: Folder to write to.
         earlier_reader: A run that the reader went on from. The mean of both sets of weights keeps what the earlier
@@ -56,8 +56,8 @@ def pack_runs(
     reader = _weights(reader_run, "reader")
     if earlier_reader is not None:
         reader = _mean(reader, _weights(earlier_reader, "reader"), share, f"{reader_run} and {earlier_reader}")
-    weights = _learned(_weights(embedder_run, "embedder"), "embedder", (), trunk)
-    weights |= _learned(reader, "reader", _UNUSED_IN_READER, trunk)
+    weights = _learned(_weights(embedder_run, "embedder"), "embedder", trunk)
+    weights |= _learned(reader, "reader", trunk)
     data = save(weights, metadata={"format": "pt"})
     values = configs["reader"].to_diff_dict()
     values["architectures"] = [_BOTH]
@@ -71,9 +71,7 @@ def pack_runs(
 
 
 def _config(run: Path, tower: str) -> RealmConfig:
-    if not (run / "model" / "config.json").is_file():
-        raise ModelError(f"No result in {run}: expected {run / 'model'}. Has the run finished?")
-    config: RealmConfig = RealmConfig.from_pretrained(run / "model")
+    config: RealmConfig = RealmConfig.from_pretrained(find_trained(str(run)))
     if not {_CLASSES[tower], _BOTH}.intersection(config.architectures or ()):
         raise ModelError(
             f"{run} is not the result of `realm train {tower}` or `realm train finetune`: its model is "
@@ -89,12 +87,12 @@ def _config(run: Path, tower: str) -> RealmConfig:
 
 
 def _weights(run: Path, tower: str) -> dict[str, Tensor]:
-    """Weights of a run's tower, under their own names."""
+    """Weights of a run's tower that are read, under their own names."""
     _config(run, tower)
-    weights = load_file(run / "model" / "model.safetensors")
+    weights = load_file(find_trained(str(run)) / WEIGHTS_FILE)
     prefix = f"{tower}."
     own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    return own or weights
+    return {key: value for key, value in (own or weights).items() if not key.startswith(_NEVER_READ[tower])}
 
 
 def _mean(later: dict[str, Tensor], earlier: dict[str, Tensor], share: float, runs: str) -> dict[str, Tensor]:
@@ -103,14 +101,10 @@ def _mean(later: dict[str, Tensor], earlier: dict[str, Tensor], share: float, ru
     return {key: torch.lerp(earlier[key].float(), value.float(), share) for key, value in later.items()}
 
 
-def _learned(
-    weights: dict[str, Tensor], tower: str, left_out: tuple[str, ...], trunk: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def _learned(weights: dict[str, Tensor], tower: str, trunk: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those that are not the trunk's, under their names in a `RealmForOpenQA`."""
     learned = {}
     for key, value in weights.items():
-        if key.startswith((*_NEVER_SHIPPED, *left_out)):
-            continue
         public = trunk.get(key.removeprefix("realm."))
         if public is None or not torch.equal(public.float(), value.float()):
             half = value.to(torch.float16).contiguous()
