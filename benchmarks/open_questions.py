@@ -1,10 +1,10 @@
-"""Questions with answers alone to train on: those that nothing is measured on. `realm train passages` looks for passages.
+"""Questions with answers alone to train on, none that anything is measured on; then comes `realm train passages`.
 
     python benchmarks/open_questions.py DATA OUT FILE=COUNT... [--keep-aside 8] [--except QUESTIONS...]
 
-OUT/FILE.jsonl gets COUNT questions, or as many as there are, of DATA/questions/FILE.jsonl.zst, drawn at random. Left out
-are the one in eight that answerable_corpus.py keeps aside by digest, and all whose text stands in
-QUESTIONS (such as its other files).
+OUT/FILE.jsonl gets COUNT questions, or as many as there are, of DATA/questions/FILE.jsonl.zst, drawn at random. Left
+out are the one in eight that answerable_corpus.py keeps aside by digest, and all whose text stands in QUESTIONS, such
+as its files.
 """
 
 from __future__ import annotations
