@@ -213,7 +213,7 @@ def test_every_built_in_recipe_is_read_by_its_job(name: str) -> None:
 
 
 def test_unknown_recipe_name_lists_the_built_in_ones() -> None:
-    with pytest.raises(RecipeError, match=r"neither a file nor one of .*mini-embedder, mini-reader"):
+    with pytest.raises(RecipeError, match=r"neither a file nor one of .*mini-embedder, mini-passages, mini-reader"):
         find_recipe("mini")
 
 
