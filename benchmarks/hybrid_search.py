@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from trunk_vectors import KeptStates, best_rows, mean_pooled
+from trunk_vectors import best_rows, kept_states, mean_pooled
 
 from realm.corpus.answers import contains_answer
 from realm.corpus.questions import read_questions, read_reading_examples
@@ -62,8 +62,8 @@ def encode(qa: OpenQA, questions: list[Question]) -> NDArray[np.float32]:
 def by_trunk(qa: OpenQA, questions: list[Question], folder: Path) -> list[list[int]]:
     trunk = TrunkStates(trunk_folder(), qa.model.inputs)
     asked = mean_pooled(trunk.of(question_rows(qa, questions)).numpy())
-    kept = KeptStates(trunk, qa.model.inputs, qa.knowledge_base, folder)
-    return best_rows(asked, map(mean_pooled, kept.parts()), DEPTHS[-1])
+    kept = kept_states(trunk, qa.model, qa.knowledge_base, folder)
+    return best_rows(asked, map(mean_pooled, kept), DEPTHS[-1])
 
 
 def by_reciprocal_rank(dense: Found, words: Found, weight: float) -> list[int]:

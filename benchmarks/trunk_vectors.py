@@ -5,18 +5,17 @@ States of the blocks of a knowledge base are kept in a folder, so that a run tha
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from realm.features.inputs import InputBuilder, Row
+from realm.openqa.default_model import TRUNK_SHA256
 from realm.openqa.indexing import MAX_BLOCK_PIECES
 from realm.openqa.knowledge_base import KnowledgeBase
-from realm.training.array_files import holds_array, write_array
+from realm.openqa.model_folder import ModelFolder
 from realm.training.trunk_states import TrunkStates
 
 BLOCKS_PER_PART = 2048
@@ -28,39 +27,25 @@ def mean_pooled(states: NDArray[np.float16]) -> NDArray[np.float32]:
     return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
 
 
-class KeptStates:
-    """States of all blocks of a knowledge base, in the order of its rows.
+def kept_states(
+    trunk: TrunkStates, model: ModelFolder, base: KnowledgeBase, folder: Path
+) -> Iterator[NDArray[np.float16]]:
+    """(blocks, 2, hidden) for every 2,048 blocks of a knowledge base, in the order of its rows; computed if missing.
 
     Args:
         trunk: Makes those that are missing.
-        builder: Pads rows.
-        knowledge_base: Whose blocks, none of them removed; the folder must be for it alone.
-        folder: FOLDER/000000.npy and so on, of 2,048 blocks each.
+        model: Pads rows.
+        base: Whose blocks, none of them removed.
+        folder: Where they are kept; see `TrunkStates.cached`.
     """
-
-    def __init__(self, trunk: TrunkStates, builder: InputBuilder, knowledge_base: KnowledgeBase, folder: Path) -> None:
-        self._trunk = trunk
-        self._builder = builder
-        self._knowledge_base = knowledge_base
-        self._folder = folder
-
-    def parts(self) -> Iterator[NDArray[np.float16]]:
-        """(blocks, 2, hidden) for every part; computed if need be."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        total, made, begin = self._knowledge_base.live_blocks, 0, time.monotonic()
-        for number, first in enumerate(range(0, total, BLOCKS_PER_PART)):
-            rows = range(first, min(first + BLOCKS_PER_PART, total))
-            path = self._folder / f"{number:06d}.npy"
-            if not holds_array(path, (len(rows), 2, self._trunk.hidden_size), np.float16):
-                write_array(path, self._trunk.of(self._inputs(rows)).numpy())
-                made += len(rows)
-                rate = made / (time.monotonic() - begin)
-                print(f"  {rows.stop:,} of {total:,} blocks, {rate:.1f} a second", flush=True)
-            yield np.load(path, mmap_mode="r", allow_pickle=False)
-
-    def _inputs(self, rows: Sequence[int]) -> list[Row]:
-        blocks = self._knowledge_base.take_blocks(list(rows))
-        return [self._builder.block(each.title_ids, each.block.token_ids, MAX_BLOCK_PIECES) for each in blocks]
+    for first in range(0, base.live_blocks, BLOCKS_PER_PART):
+        rows = range(first, min(first + BLOCKS_PER_PART, base.live_blocks))
+        inputs = [
+            model.inputs.block(each.title_ids, each.block.token_ids, MAX_BLOCK_PIECES)
+            for each in base.take_blocks(rows)
+        ]
+        yield trunk.cached(inputs, folder, TRUNK_SHA256).numpy()
+        print(f"  {rows.stop:,} of {base.live_blocks:,} blocks", flush=True)
 
 
 def best_rows(questions: NDArray[np.float32], parts: Iterator[NDArray[np.float32]], k: int) -> list[list[int]]:

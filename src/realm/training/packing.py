@@ -13,9 +13,9 @@ from torch import Tensor
 from realm.errors import ModelError
 from realm.models.configuration import RealmConfig
 from realm.openqa.default_model import trunk_folder
-from realm.training.warm_start import WEIGHTS_FILE, differing_weights, find_trained
+from realm.training.warm_start import TOWERS, WEIGHTS_FILE, differing_weights, find_trained
 
-_CLASSES = {"embedder": "RealmEmbedder", "reader": "RealmReader"}
+_CLASSES = {tower: kind for kind, tower in TOWERS.items()}
 _BOTH = "RealmForOpenQA"
 _OF_THE_RUN = ("reader_beam_size", "reader_seq_len", "searcher_beam_size", "separate_query_embedder")
 _SHARED_SIZES = ("hidden_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "intermediate_size")

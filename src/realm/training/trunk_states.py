@@ -45,11 +45,6 @@ class TrunkStates:
         self._trunk.to(device or torch.device("cpu"))
         self._batches = RowBatches(self._trunk.device, builder)
 
-    @property
-    def hidden_size(self) -> int:
-        """Numbers of a state."""
-        return int(self._trunk.config.hidden_size)
-
     def of(self, rows: Sequence[Row], report: Callable[[int], None] | None = None) -> Float16[Tensor, "row 2 hidden"]:
         """The mean over all pieces, and the state of the first one, [CLS].
 
@@ -57,7 +52,7 @@ class TrunkStates:
             rows: Texts.
             report: See `RowBatches.run`.
         """
-        states = torch.empty(len(rows), 2, self.hidden_size, dtype=torch.float16)
+        states = torch.empty(len(rows), 2, self._trunk.config.hidden_size, dtype=torch.float16)
 
         def compute(numbers: list[int], batch: Inputs) -> None:
             hidden = self._trunk(**batch.for_trunk(), return_dict=True).last_hidden_state
@@ -88,10 +83,11 @@ class TrunkStates:
         folder.mkdir(parents=True, exist_ok=True)
         parts = [rows[first : first + _ROWS_PER_PART] for first in range(0, len(rows), _ROWS_PER_PART)]
         paths = [folder / f"{number:06d}.npy" for number in range(len(parts))]
+        hidden = self._trunk.config.hidden_size
         missing = [
             (part, path)
             for part, path in zip(parts, paths, strict=True)
-            if not holds_array(path, (len(part), 2, self.hidden_size), np.float16)
+            if not holds_array(path, (len(part), 2, hidden), np.float16)
         ]
         watch = Watch(len(rows), len(rows) - sum(len(part) for part, _ in missing), progress)
         for part, path in missing:

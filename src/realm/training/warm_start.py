@@ -27,7 +27,8 @@ _CONFIG_KEYS = (
 WEIGHTS_FILE = "model.safetensors"
 _PIECES_AT_ONCE = 4096
 _TRUNK_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json")
-_TOWERS = {"RealmEmbedder": "embedder", "RealmReader": "reader"}
+TOWERS = {"RealmEmbedder": "embedder", "RealmReader": "reader"}
+"""What networks are called inside a RealmForOpenQA."""
 
 PUBLIC_TRUNK = "minilm"
 """Recipe name of the trunk of realm-mini."""
@@ -81,8 +82,8 @@ def load_trained(network: RealmPreTrainedModel, folder: Path) -> None:
     kind, kinds = type(network).__name__, config.architectures or ()
     if kind in kinds:
         trained = type(network).from_pretrained(folder)
-    elif RealmForOpenQA.__name__ in kinds and kind in _TOWERS:
-        trained = getattr(RealmForOpenQA.from_pretrained(folder), _TOWERS[kind])
+    elif RealmForOpenQA.__name__ in kinds and kind in TOWERS:
+        trained = getattr(RealmForOpenQA.from_pretrained(folder), TOWERS[kind])
     else:
         raise ModelError(f"{folder} holds {config.architectures}; expected {kind}.")
     weights = trained.state_dict()
