@@ -106,7 +106,7 @@ class Evidence:
         start: First character of the answer in the document, or None where the answer is not read from this block.
         end: One past its last character, or None.
         lexical_score: BM25 of question and block; 0.0 where words were not asked for or did not find it.
-        fused_score: What the order of the evidence is by: `score` in a search by vectors alone.
+        fused_score: What the order of the evidence is by: `score` in a search by vectors alone, else 0 to 1.
         source: Where its document came from; see `Document`. Answers for people elsewhere leave folders out.
         metadata: Of its document.
     """

@@ -92,7 +92,7 @@ def test_blocks_that_hold_an_answer_are_hidden_from_the_search_itself(
             assert not any(contains_answer(text, answers[plain.text]) for text in texts)
             if plain.found.rows[0] not in without.found.rows:
                 hidden += 1
-                if without.is_fused and len(texts) > 1:
+                if without.by_words and len(texts) > 1:
                     # As in any search: what is best by vectors, or by words, has a whole share of it.
                     assert without.found.fused.max() >= 0.5
         return read(self, wanted, *others)

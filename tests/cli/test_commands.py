@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,3 +183,27 @@ def test_every_job_is_a_command_that_knows_its_keys(realm: Run, tmp_path: Path, 
     assert said.code == 2
     assert "lerning_rate" in said.err
     assert "learning_rate" in said.err.replace("lerning_rate", "")
+
+
+def test_words_first_and_vectors_later(realm: Run, model: Path, tmp_path: Path) -> None:
+    kb, source = tmp_path / "kb", write_jsonl(tmp_path / "stories.jsonl", stories(5))
+    said = realm("index", source, "--kb", kb, "--model", model, "--words-only")
+    blocks = re.search(r"; (\d+) blocks stored", said.out)
+    assert blocks is not None
+    remark = f"{blocks[1]} blocks have no vectors: questions are answered by words alone, until all are embedded with: "
+    assert f"{remark}realm embed --kb {kb}" in said.err
+    assert realm("ask", QUESTION, "--kb", kb).code == 0
+    said = realm("ask", QUESTION, "--kb", kb, "--weight", "0.5")
+    assert said.code == 2
+    assert f"Embed them with: realm embed --kb {kb}" in said.err
+    told = realm("info", "--kb", kb).out
+    assert f"without_vectors  {blocks[1]}\n" in told
+    assert f"embed_with  realm embed --kb {kb}\n" in told
+    said = realm("embed", "--kb", kb)
+    assert f"{kb}: version 2, {blocks[1]} blocks embedded" in said.out
+    assert "without_vectors" not in realm("info", "--kb", kb).out
+    assert realm("ask", QUESTION, "--kb", kb, "--weight", "0.5").code == 0
+    assert realm("embed", "--kb", kb).out == f"{kb}: version 2, 0 blocks embedded\n"
+    said = realm("embed", "--kb", tmp_path / "none")
+    assert said.code == 2
+    assert "No knowledge base at" in said.err

@@ -22,6 +22,7 @@ import torch
 import realm.cli.main
 import realm.openqa.ask
 import realm.openqa.indexing
+import realm.openqa.late_vectors
 import realm.openqa.model_folder
 import realm.text.sentences
 
@@ -31,6 +32,7 @@ EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "shutil.r
 def run(job: dict[str, Any], report: int) -> int:
     """The command line in this process, with one small step after the other."""
     realm.openqa.indexing._BLOCKS_PER_STEP = 1
+    realm.openqa.late_vectors._BLOCKS_PER_STEP = 1
     realm.openqa.model_folder.fastest_dtype = lambda device: torch.float32  # type: ignore[assignment]
     seen = 0
 

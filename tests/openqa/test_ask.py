@@ -82,8 +82,11 @@ def test_evidence_is_in_the_order_of_its_fused_scores(qa: OpenQA, weight: float)
     fused = [e.fused_score for e in evidence]
     assert fused == sorted(fused, reverse=True)
     assert any(e.lexical_score > 0 for e in evidence) == (weight > 0)
-    if weight in (0.0, 1.0):
-        assert fused == [e.lexical_score if weight else e.score for e in evidence]
+    if weight == 0.0:
+        assert fused == [e.score for e in evidence]
+    if weight == 1.0:
+        best = evidence[0].lexical_score
+        assert fused == pytest.approx([e.lexical_score / best for e in evidence])
 
 
 def spans_written_out(qa: OpenQA, question: str, top: int, searching: Searching) -> list[tuple[float, str]]:

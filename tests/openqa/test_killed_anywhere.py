@@ -1,4 +1,4 @@
-"""Index, update, prune, remove and compact, killed at random moments: nothing that was complete is ever lost.
+"""Index, embed, update, prune, remove and compact, killed at random moments: nothing that was complete is ever lost.
 
 Eight kills in a usual run; `REALM_KILLS=100 pytest tests/openqa/test_killed_anywhere.py` for more.
 """
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +57,15 @@ class Expected:
         }
         gone = set(base.tombstones.tolist())
         rows = [row for row in range(base.manifest.blocks) if row not in gone]
-        vectors = base.vectors.take(np.array(rows, dtype=np.int64))
+        embedded = [row for row in rows if row < base.manifest.embedded]
+        vectors = base.vectors.take(np.array(embedded, dtype=np.int64))
         covered = dict.fromkeys(contents, 0)
-        for found, vector in zip(base.take_blocks(rows), vectors, strict=True):
+        for found, vector in zip_longest(base.take_blocks(rows), vectors):
             block = found.block
             assert block.text == contents[block.document_id].text[block.start : block.end]
             covered[block.document_id] += len("".join(block.text.split()))
+            if vector is None:
+                continue
             if block.id not in self._vectors:
                 row = self._model.inputs.block(found.title_ids, block.token_ids, 288)
                 self._vectors[block.id] = self._model.embed([row])[0]
@@ -79,11 +83,13 @@ class Fate:
 
     def command(self, before: Contents) -> tuple[list[str], Contents]:
         """Arguments of a command, and what the contents are after it."""
-        kind = self._chance.choice(["index", "index", "prune", "remove", "compact"])
+        kind = self._chance.choice(["index", "index", "words", "embed", "prune", "remove", "compact"])
         options = ["--kb", str(self._kb)]
         if kind == "compact":
             return ["compact", *options], before
         options.append("--discard-pending")
+        if kind == "embed":
+            return ["embed", *options], before
         if kind == "remove" and len(before) > 3:
             ids = self._chance.sample(sorted(before), 2)
             return ["remove", *ids, *options], {id: one for id, one in before.items() if id not in ids}
@@ -92,7 +98,8 @@ class Fate:
         write_jsonl(self._source, documents)
         after = {} if kind == "prune" else before
         argv = ["index", str(self._source), "--model", str(self._model), *options]
-        return [*argv, *(["--prune"] if kind == "prune" else [])], {**after, **{one.id: one for one in documents}}
+        more = {"prune": ["--prune"], "words": ["--words-only"]}.get(kind, [])
+        return [*argv, *more], {**after, **{one.id: one for one in documents}}
 
 
 def run_killed(nursery: Nursery, kb: Path, argv: list[str], chance: random.Random, seconds: float) -> int:

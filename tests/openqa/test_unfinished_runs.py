@@ -49,7 +49,7 @@ def test_every_other_job_is_refused_and_changes_nothing(
             work()
         line = f"realm index '{source}' --kb {kb}"
         assert line in str(caught.value)
-        assert "blocks embedded" in str(caught.value)
+        assert "unfinished run of 5 blocks" in str(caught.value)
         assert "--discard-pending" in str(caught.value)
         assert "\n" not in str(caught.value)
         assert digests(kb) == before

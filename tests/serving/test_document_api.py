@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 from asking import KEY, app_of, assert_problem, send
 from fastapi import FastAPI
-from tiny_model import stories
+from tiny_model import stories, write_jsonl
 from waiting import QUICK, eventually
 
+from realm.openqa.indexing import index_sources
+from realm.openqa.knowledge_base import KnowledgeBase
+from realm.openqa.late_vectors import embed_blocks
+from realm.openqa.model_folder import ModelFolder
 from realm.openqa.write_lock import take_lock
 from realm.records import Document
 from realm.serving.documents import FoundDocument
@@ -194,3 +198,21 @@ def test_openapi_says_which_problems_there_are_and_their_one_shape(shared: Servi
             is_open = path in ("/healthz", "/readyz")
             assert operation.get("security", schema["security"]) == ([] if is_open else [{"key": []}])
             assert ("401" in operation["responses"]) is not is_open
+
+
+def test_where_blocks_lack_vectors_new_documents_are_found_by_words_as_the_others(
+    tmp_path: Path, model: ModelFolder
+) -> None:
+    kb = tmp_path / "kb"
+    index_sources(kb, [write_jsonl(tmp_path / "stories.jsonl", stories(3))], model, words_only=True)
+    with Service(kb, limits=QUICK, is_writable=True) as service:
+        app = app_of(service)
+        assert put(app, NEW).json()["blocks"] == 1
+        assert send(app, "GET", "/v1/info").json()["hybrid_weight"] == 1.0
+        body = {"question": "who found gold?", "filter": "year = '1990'"}
+        [answer] = send(app, "POST", "/v1/ask", json=body).json()["answers"]
+        assert [one["document_id"] for one in answer["evidence"]] == [NEW["id"]]
+        assert_problem(send(app, "POST", "/v1/ask", json={**body, "hybrid": True}), "invalid", "by words alone")
+    assert KnowledgeBase.open(kb).manifest.embedded == 0
+    embed_blocks(kb)
+    assert KnowledgeBase.open(kb).manifest.is_embedded

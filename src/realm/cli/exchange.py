@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from realm.cli.info import print_search_remarks
-from realm.cli.options import DiscardOption, ForceOption, KbOption, MaxRamOption, SkipBadOption
+from realm.cli.options import DiscardOption, ForceOption, KbOption, MaxRamOption, SkipBadOption, WordsOnlyOption
 from realm.cli.output import print_estimate, print_skipped, progress_bar, stdout
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def from_dpr(
     skip_bad: SkipBadOption = False,
     max_ram: MaxRamOption = None,
     discard_pending: DiscardOption = False,
+    words_only: WordsOnlyOption = False,
 ) -> None:
     """DPR's passages of Wikipedia, embedded by a model; goes on where it was stopped."""
     from realm.openqa.memory import parse_bytes
@@ -93,12 +94,13 @@ def from_dpr(
             skip_bad=skip_bad,
             max_ram_bytes=max_ram_bytes,
             discard_pending=discard_pending,
+            words_only=words_only,
             progress=show,
             announce=print_estimate,
         )
     print_skipped(report.skipped)
     _say_imported(report, kb)
-    print_search_remarks(report.manifest)
+    print_search_remarks(report.manifest, kb)
 
 
 @export.command("huggingface")

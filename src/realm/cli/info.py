@@ -44,8 +44,16 @@ def info(
         stdout.print(f"{name:>14}  {_shown(value)}")
 
 
-def print_search_remarks(manifest: Manifest) -> None:
+def print_search_remarks(manifest: Manifest, kb: Path) -> None:
     """What somebody who made a version should know of its search: that it misses too much, or is not what was asked."""
+    if not manifest.is_embedded:
+        from realm.openqa.knowledge_base import embed_line
+
+        stderr.print(
+            f"{manifest.blocks - manifest.embedded:,} blocks have no vectors: questions are answered by words alone, "
+            f"until all are embedded with: {embed_line(kb)}"
+        )
+        return
     faiss = manifest.faiss
     if faiss is None and manifest.search == "faiss":
         stderr.print("search is exact: FAISS was asked for, and begins at 1,000 blocks")
@@ -58,6 +66,7 @@ def print_search_remarks(manifest: Manifest) -> None:
 
 
 def _figures(base: KnowledgeBase) -> dict[str, Any]:
+    from realm.openqa.knowledge_base import embed_line
     from realm.openqa.pending import read_pending
 
     manifest, faiss = base.manifest, base.manifest.faiss
@@ -68,6 +77,8 @@ def _figures(base: KnowledgeBase) -> dict[str, Any]:
         "documents": manifest.documents,
         "blocks": base.live_blocks,
         "dimensions": manifest.dim,
+        "without_vectors": (manifest.blocks - manifest.embedded) or None,
+        "embed_with": None if manifest.is_embedded else embed_line(base.folder),
         "model": manifest.model.name,
         "model_digest": manifest.model.digest,
         "vector_bytes": sum(segment.bytes for segment in manifest.segments),

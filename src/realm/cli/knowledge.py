@@ -1,4 +1,4 @@
-"""`realm index`, `remove` and `compact`: how a knowledge base is made and kept fresh."""
+"""`realm index`, `embed`, `remove` and `compact`: how a knowledge base is made and kept fresh."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from realm.cli.info import print_search_remarks
-from realm.cli.options import DiscardOption, KbOption, MaxRamOption, SkipBadOption, WhereOption, given_path
+from realm.cli.options import (
+    DiscardOption,
+    KbOption,
+    MaxRamOption,
+    SkipBadOption,
+    WhereOption,
+    WordsOnlyOption,
+    given_path,
+)
 from realm.cli.output import print_estimate, print_skipped, progress_bar, stderr, stdout
 from realm.errors import UsageError
 
@@ -24,6 +32,7 @@ _IDS_SHOWN = 10
 def add_to(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(index)
+    app.command()(embed)
     app.command()(remove)
     app.command()(compact)
 
@@ -50,6 +59,7 @@ def index(
         float | None,
         typer.Option(min=0.0, max=1.0, help="From now on, the share of the words in finding passages: 0 is none."),
     ] = None,
+    words_only: WordsOnlyOption = False,
 ) -> None:
     """Make or update a knowledge base; only new and changed documents are embedded.
 
@@ -75,8 +85,45 @@ def index(
         max_ram_bytes=max_ram_bytes,
         search=search,
         hybrid_weight=hybrid_weight,
+        words_only=words_only,
     )
     print_index_report(report, kb)
+
+
+def embed(
+    kb: KbOption = Path("kb"),
+    discard_pending: DiscardOption = False,
+    max_ram: MaxRamOption = None,
+) -> None:
+    """Embed the passages that were indexed with --words-only, so that they are found by vectors, too.
+
+    A run that is stopped is gone on with by the same line.
+    """
+    from realm.openqa.late_vectors import EmbeddingReport, embed_blocks
+    from realm.openqa.memory import parse_bytes
+
+    with progress_bar("embedding", "blocks") as (bar, task):
+
+        def show(report: EmbeddingReport) -> None:
+            if bar.tasks[task].total is None and report.estimate is not None:
+                print_estimate(report.estimate)
+            rate = report.blocks / report.seconds if report.seconds else None
+            bar.update(task, completed=report.blocks, total=report.total, rate=rate)
+
+        report = embed_blocks(
+            kb,
+            max_ram_bytes=None if max_ram is None else parse_bytes(max_ram),
+            discard_pending=discard_pending,
+            progress=show,
+        )
+        if not report.blocks:
+            bar.update(task, total=1, completed=1)
+    _print_discarded(report.discarded_blocks)
+    rate = f", {report.blocks / report.seconds:,.1f} blocks/s" if report.seconds and report.blocks else ""
+    version = report.manifest.version if report.manifest else 0
+    stdout.print(f"{kb}: version {version}, {report.blocks:,} blocks embedded{rate}")
+    if report.manifest is not None:
+        print_search_remarks(report.manifest, kb)
 
 
 def remove(
@@ -124,7 +171,7 @@ def compact(
         f"{kb}: version {report.manifest.version}, {report.dropped_versions:,} old versions and "
         f"{report.dropped_blocks:,} old blocks dropped, {format_bytes(max(report.freed_bytes, 0))} freed"
     )
-    print_search_remarks(report.manifest)
+    print_search_remarks(report.manifest, kb)
 
 
 def index_with_progress(
@@ -147,8 +194,12 @@ def index_with_progress(
                 print_estimate(report.estimate)
             is_first = False
             rate = report.blocks / report.seconds if report.seconds else None
-            total = max(report.characters, report.characters_seen)
-            bar.update(task, completed=report.characters_seen, total=total, rate=rate)
+            done, total = report.characters_seen, max(report.characters, report.characters_seen)
+            if report.late:
+                # What there is to do now is counted in blocks, and some of it may have been stored by earlier runs.
+                rate = report.embedded / report.seconds
+                done, total = report.embedded, report.late
+            bar.update(task, completed=done, total=total, rate=rate)
 
         return index_sources(
             kb,
@@ -166,21 +217,24 @@ def print_index_report(report: IndexReport, kb: Path) -> None:
     """What a run did, in a few lines."""
     print_skipped(report.skipped)
     _print_discarded(report.discarded_blocks)
-    rate = f", {report.blocks / report.seconds:,.1f} blocks/s" if report.seconds and report.blocks else ""
+    what, blocks = "stored", report.blocks
+    if report.manifest is None or report.manifest.is_embedded:
+        what, blocks = "embedded", report.embedded
+    rate = f", {blocks / report.seconds:,.1f} blocks/s" if report.seconds and blocks else ""
     removed = f"{report.removed:,} removed, " if report.removed else ""
     moved = f" ({report.moved:,} of them moved)" if report.moved else ""
     version = report.manifest.version if report.manifest else 0
     stdout.print(
         f"{kb}: version {version}, {report.added:,} documents added, {report.updated:,} updated, {removed}"
-        f"{report.unchanged:,} unchanged{moved}; {report.blocks:,} blocks embedded{rate}"
+        f"{report.unchanged:,} unchanged{moved}; {blocks:,} blocks {what}{rate}"
     )
     if report.manifest is not None:
-        print_search_remarks(report.manifest)
+        print_search_remarks(report.manifest, kb)
 
 
 def _print_discarded(blocks: int) -> None:
     if blocks > 0:
-        stderr.print(f"an unfinished run was discarded: {blocks:,} blocks of it were embedded")
+        stderr.print(f"an unfinished run of {blocks:,} blocks was discarded")
 
 
 def _unknown(base: KnowledgeBase, ids: list[str]) -> list[str]:

@@ -29,6 +29,12 @@ MaxRamOption = Annotated[str | None, typer.Option("--max-ram", help="Most memory
 DiscardOption = Annotated[
     bool, typer.Option("--discard-pending", help="Throw away what another run, which was stopped, has embedded.")
 ]
+WordsOnlyOption = Annotated[
+    bool,
+    typer.Option(
+        "--words-only", help="Make passages findable by their words now, and leave their vectors to: realm embed."
+    ),
+]
 WhereOption = Annotated[
     str | None,
     typer.Option(

@@ -57,7 +57,7 @@ def _signs(question: Asked, reading: Reading, choice: Choice, likeness: float) -
         echo=float(contains_answer(question.text, said)),
         question_pieces=float(len(set(question.ids))),
         missing_number=float(not numbers_of(question.text) <= numbers_of(f"{block.title} {block.text}")),
-        standing=float(question.found.fused[choice.span.place]) if question.is_fused else 0.0,
+        standing=float(question.found.fused[choice.span.place]) if question.by_words else 0.0,
     )
 
 

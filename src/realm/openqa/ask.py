@@ -142,7 +142,7 @@ class OpenQA:
         searched = time.perf_counter()
         seconds = {"embed": (embedded - begin) / len(questions), "search": (searched - embedded) / len(questions)}
         return [
-            Asked(question, ids, vector, found, 0.0 < share < 1.0, retrieval.note, seconds)
+            Asked(question, ids, vector, found, share > 0.0, retrieval.note, seconds)
             for question, ids, vector, found in zip(questions, pieces, vectors, retrieval.found, strict=True)
         ]
 
@@ -165,7 +165,9 @@ class OpenQA:
 
     def evidence_of(self, asked: Asked) -> tuple[Evidence, ...]:
         """The blocks found for a question as evidence, before any is read."""
-        return self._evidence(self.blocks_of(asked), asked.found, None)
+        blocks = self.blocks_of(asked)
+        [found] = self._with_inner_products([asked], [blocks])
+        return self._evidence(blocks, found, None)
 
     def read(
         self, asked: Sequence[Asked], top: int, min_confidence: float | Sequence[float | None] | None = None
@@ -173,6 +175,8 @@ class OpenQA:
         """The second half of answering: the best `top` blocks of each are read, with one threshold or one for each."""
         begin = time.perf_counter()
         blocks = [self.blocks_of(one) for one in asked]
+        scored = self._with_inner_products(asked, blocks)
+        asked = [replace(one, found=found) for one, found in zip(asked, scored, strict=True)]
         readings = [
             Reading(one.ids, found[:top], one.relevance[:top]) for one, found in zip(asked, blocks, strict=True)
         ]
@@ -181,6 +185,19 @@ class OpenQA:
         seconds = (time.perf_counter() - begin) / max(1, len(asked))
         least = min_confidence if isinstance(min_confidence, Sequence) else [min_confidence] * len(asked)
         return [self._answer(*each, top, seconds) for each in zip(asked, blocks, choices, signs, least, strict=True)]
+
+    def _with_inner_products(self, asked: Sequence[Asked], blocks: Sequence[Sequence[StoredBlock]]) -> list[Found]:
+        """What was found for each question; blocks that have no vector yet are embedded for it."""
+        missing: dict[int, StoredBlock] = {}
+        for one, stored in zip(asked, blocks, strict=True):
+            unknown = np.isnan(one.found.dense)
+            missing |= {int(one.found.rows[place]): stored[place] for place in np.flatnonzero(unknown).tolist()}
+        if not missing:
+            return [one.found for one in asked]
+        pieces = self.knowledge_base.manifest.max_block_pieces
+        vectors = self.model.embed_blocks(list(missing.values()), pieces)
+        vector_of = dict(zip(missing, vectors, strict=True))
+        return [one.found.with_inner_products(one.vector, vector_of) for one in asked]
 
     def _answer(
         self,
@@ -194,7 +211,7 @@ class OpenQA:
     ) -> Answer:
         confidence, least = choice.probability, 0.0
         if self.model.calibration is not None and signs is not None:
-            calibrated = self.model.calibration.words if asked.is_fused else self.model.calibration.vectors
+            calibrated = self.model.calibration.words if asked.by_words else self.model.calibration.vectors
             confidence, least = calibrated(signs), calibrated.threshold
         span = choice.span if confidence >= (least if min_confidence is None else min_confidence) else None
         read = self._evidence(blocks[:top], asked.found.at(slice(top)), span)

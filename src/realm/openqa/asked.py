@@ -23,7 +23,7 @@ class Asked:
         ids: Its word pieces.
         vector: Its vector, (dim,).
         found: The blocks.
-        is_fused: Whether both vectors and words had a share in finding them.
+        by_words: Whether words had a share in finding them.
         note: Why nothing was found.
         seconds: What embedding and search took.
     """
@@ -32,7 +32,7 @@ class Asked:
     ids: list[int]
     vector: NDArray[np.float32]
     found: Found
-    is_fused: bool
+    by_words: bool
     note: str
     seconds: Mapping[str, float]
 
@@ -41,4 +41,4 @@ class Asked:
         """What each block adds to the reader's scores of its spans: the inner product, as it was trained; where words
         have a share in the search, a multiple of the fused score, which knows more.
         """
-        return STANDING_WEIGHT * self.found.fused if self.is_fused else self.found.dense
+        return STANDING_WEIGHT * self.found.fused if self.by_words else self.found.dense

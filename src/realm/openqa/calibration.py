@@ -41,7 +41,7 @@ class Signs(NamedTuple):
         echo: 1.0 if the question holds it, else 0.0.
         question_pieces: Different word pieces of the question.
         missing_number: 1.0 if a number of the question stands neither in the answer's block nor in its title, else 0.0.
-        standing: Fused score of its block, 0 to 1; 0.0 in a search by vectors alone or by words alone.
+        standing: Fused score of its block, 0 to 1; 0.0 in a search by vectors alone.
     """
 
     log_odds: float
@@ -90,8 +90,8 @@ class Calibration:
 
     Attributes:
         reader_sha256: Digest of the reader it holds for.
-        vectors: For searches by vectors alone or by words alone.
-        words: For searches by both.
+        vectors: For searches by vectors alone.
+        words: For searches in which words have a share, measured where it is `HYBRID_WEIGHT`.
         measured: On how many questions of which files, and how well it did: for people.
     """
 

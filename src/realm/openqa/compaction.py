@@ -84,8 +84,7 @@ def compact(folder: Path, *, rebuild: bool = False, progress: Callable[[str], No
         before = _bytes(folder)
         old = [version for version in published_versions(folder) if version != base.manifest.version]
         pending = read_pending(folder)
-        is_ahead = pending is not None and pending.manifest.version > base.manifest.version
-        discarded = pending.manifest.blocks - base.manifest.blocks if pending and is_ahead else 0
+        discarded = 0 if pending is None else pending.new_blocks(base.manifest)
         (folder / PENDING).unlink(missing_ok=True)
         listed = read_file_list(folder, base.manifest.files) if base.manifest.files else {}
         manifest = base.manifest

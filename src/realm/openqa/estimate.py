@@ -14,16 +14,16 @@ class Estimate:
     """What a run will take in all, reckoned from its first step.
 
     Attributes:
-        documents: New and changed documents.
-        characters: Their characters.
+        documents: New and changed documents; None where blocks of all documents are there already.
+        characters: Their characters; None likewise.
         blocks: Blocks they will be cut into.
         disk_bytes: What these will take on disk.
         memory_bytes: What the process holds now; it will not grow with the number of documents.
         seconds: How long what is left will take.
     """
 
-    documents: int
-    characters: int
+    documents: int | None
+    characters: int | None
     blocks: int
     disk_bytes: int
     memory_bytes: int
@@ -36,10 +36,12 @@ class Estimate:
 
     def summary(self) -> str:
         """One line for people."""
+        blocks = f"{self.blocks:,} blocks"
+        if self.documents is not None:
+            blocks = f"{self.documents:,} documents of {self.characters:,} characters, about {blocks}"
         return (
-            f"to do: {self.documents:,} documents of {self.characters:,} characters, about {self.blocks:,} blocks; "
-            f"about {format_bytes(self.disk_bytes)} on disk, {format_bytes(self.memory_bytes)} of memory, "
-            f"{_duration(self.seconds)}"
+            f"to do: {blocks}; about {format_bytes(self.disk_bytes)} on disk, "
+            f"{format_bytes(self.memory_bytes)} of memory, {_duration(self.seconds)}"
         )
 
 

@@ -93,6 +93,7 @@ def export_huggingface(kb: Path, out: Path, *, force: bool = False, progress: Pr
         UsageError: `out` is there already.
     """
     qa = OpenQA.load(kb)
+    qa.knowledge_base.require_embedded()
     base, model = qa.knowledge_base, qa.model
     _require_outside(out, kb)
     _require_outside(out, model.folder)
@@ -158,6 +159,7 @@ def export_vectors(kb: Path, out: Path, *, force: bool = False, progress: Progre
         UsageError: `out` is there already, or its name does not end in `.npy`.
     """
     base = KnowledgeBase.open(kb)
+    base.require_embedded()
     _require_outside(out, kb)
     if out.suffix != ".npy":
         raise UsageError(f"{out}: vectors are written as .npy; give such a name.")

@@ -19,10 +19,12 @@ class IndexReport:
         unchanged: Documents that were there already.
         moved: Those of them that came from another place this time.
         removed: Documents that the sources did not have.
-        blocks: Blocks embedded.
+        blocks: Blocks of new and changed documents.
+        embedded: Blocks embedded.
+        late: How many of those that have to be embedded were stored without vectors; 0 until the sources are read.
         characters_seen: Characters of documents done with.
         characters: Characters of all documents of the sources; reckoned from file sizes where these are large.
-        seconds: Time since embedding began.
+        seconds: Time since the first document was cut.
         resumed: Whether a run that was cut short was gone on with.
         discarded_blocks: Blocks of a run over other sources that was cut short; they are lost.
         estimate: What the run will take; None until the first step is done.
@@ -36,6 +38,8 @@ class IndexReport:
     moved: int = 0
     removed: int = 0
     blocks: int = 0
+    embedded: int = 0
+    late: int = 0
     characters_seen: int = 0
     characters: int = 0
     seconds: float = 0.0

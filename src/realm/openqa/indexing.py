@@ -27,6 +27,7 @@ from realm.openqa.changes import CameFrom, Changed, may_replace_any, require_sam
 from realm.openqa.estimate import Estimate, estimate
 from realm.openqa.index_report import IndexReport
 from realm.openqa.knowledge_base import KnowledgeBase
+from realm.openqa.late_vectors import embed_missing
 from realm.openqa.manifest import Manifest
 from realm.openqa.memory import MemoryLimit, resident_bytes
 from realm.openqa.pending import Job
@@ -58,6 +59,7 @@ def index_sources(
     search: str | None = None,
     hybrid_weight: float | None = None,
     discard_pending: bool = False,
+    words_only: bool = False,
     processes: int = 1,
     progress: Callable[[IndexReport], None] | None = None,
 ) -> IndexReport:
@@ -81,6 +83,8 @@ def index_sources(
         hybrid_weight: Share of the words in searches from now on, 0 to 1. Unless given it is as before, and
             `HYBRID_WEIGHT` in a new knowledge base.
         discard_pending: Throw away what a run of another job that was killed has embedded.
+        words_only: Embed nothing, which takes nearly all of the time: leave that to the next run without it, or to
+            `late_vectors.embed_blocks`. Till then all blocks are found by words alone.
         processes: How many processes cut documents into blocks while others are embedded; see `chunk_documents`.
         progress: Called after every step.
 
@@ -130,9 +134,12 @@ def index_sources(
         # Or else an error would leave its processes behind.
         with closing(cut) as cuts:
             for step in _steps(cuts, limit):
-                vectors = _embed(step, model, max_pieces, limit.blocks_per_step)
+                # Vectors are in the order of blocks: none may come before those that are missing.
+                is_later = words_only or writer.missing_vectors > 0
+                vectors = None if is_later else _embed(step, model, max_pieces, limit.blocks_per_step)
                 writer.put(step, vectors, replaced=changed.pop_replaced(step))
-                report.blocks += len(vectors)
+                report.blocks += sum(len(cut.blocks) for cut in step)
+                report.embedded += 0 if vectors is None else len(vectors)
                 report.characters_seen += sum(len(cut.document.text) for cut in step)
                 report.seconds = time.monotonic() - begin
                 if report.estimate is None:
@@ -140,6 +147,13 @@ def index_sources(
                 if progress is not None:
                     progress(report)
                 limit.check()
+        if not words_only:
+            report.late = writer.missing_vectors
+            for blocks in embed_missing(writer, model, max_pieces, limit):
+                report.embedded += blocks
+                report.seconds = time.monotonic() - begin
+                if progress is not None:
+                    progress(report)
         if prune:
             _require_all_read(report)
         is_pruned = (lambda source: True) if prune_all else CameFrom(sources)

@@ -6,6 +6,7 @@ with what is in memory, and is told to open the knowledge base again as soon as 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,7 +125,11 @@ class KnowledgeBase:
     def index(self) -> Index:
         """Searches the vectors: with FAISS if the manifest names a file of it, exactly if not, on a graphics card if
         there is one with room for them.
+
+        Raises:
+            KnowledgeBaseError: Some blocks have no vectors yet.
         """
+        self.require_embedded()
         # Looking into a knowledge base needs no torch.
         from realm.index.exact import ExactIndex
 
@@ -148,6 +153,19 @@ class KnowledgeBase:
     def search(self, vectors: NDArray[np.float32], k: int) -> Hits:
         """The best blocks of each question vector; see `Index.search`."""
         return self.index.search(vectors, k)
+
+    def require_embedded(self) -> None:
+        """Refuse what needs all vectors.
+
+        Raises:
+            KnowledgeBaseError: Some blocks have none yet.
+        """
+        if not self.manifest.is_embedded:
+            missing = self.manifest.blocks - self.manifest.embedded
+            raise KnowledgeBaseError(
+                f"{self.folder}: {missing:,} of {self.manifest.blocks:,} blocks have no vectors yet and are found by "
+                f"words alone. Embed them with: {embed_line(self.folder)}"
+            )
 
     def check_vectors(self) -> None:
         """Find damaged vectors before questions are asked, as far as that takes no time; `verify` finds all.
@@ -223,6 +241,11 @@ class KnowledgeBase:
                 f"{self.folder}: version {self.manifest.version} was dropped by realm compact after it had been "
                 "opened. Open the knowledge base again."
             ) from exc
+
+
+def embed_line(folder: Path) -> str:
+    """The command that embeds what has no vectors yet."""
+    return shlex.join(["realm", "embed", "--kb", str(folder)])
 
 
 def _manifest(folder: Path, version: int | None) -> Manifest:

@@ -81,7 +81,7 @@ class Manifest:
         blocks: Rows of blocks and vectors, tombstones included.
         dim: Dimensions of the vectors.
         vectors_folder: Where vectors and tombstones are; compaction begins a new one.
-        segments: Vector files.
+        segments: Vector files. They hold the first rows: all, unless `realm index --words-only` left some for later.
         codes: Files of the int8 copy of the same rows.
         sketches: Files of a coarser copy of the rows of full vector files.
         tombstones: Rows that are gone; None if none are.
@@ -112,6 +112,16 @@ class Manifest:
     faiss: FaissEntry | None = None
     lexical: bool = True
     hybrid_weight: float = 0.0
+
+    @property
+    def embedded(self) -> int:
+        """How many rows have a vector: these are the first ones."""
+        return sum(segment.rows for segment in self.segments)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether all rows have one, so that they can be searched by vectors."""
+        return self.embedded == self.blocks
 
 
 def require_model(folder: Path, manifest: Manifest, model: ModelReference, advice: str = "Use that model") -> None:

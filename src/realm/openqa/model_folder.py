@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from realm.artifacts import sha256_of_file
+from realm.corpus.block_store import StoredBlock
 from realm.errors import ModelError, RealmError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
 from realm.models.checkpoints import Checkpoint
@@ -154,6 +155,10 @@ class ModelFolder:
             (rows, dim) float32.
         """
         return (self._question_embedder if questions else self._block_embedder)(rows)
+
+    def embed_blocks(self, blocks: Sequence[StoredBlock], max_pieces: int) -> NDArray[np.float32]:
+        """Vectors of blocks that are in store, of at most so many pieces each; (blocks, dim) float32."""
+        return self.embed([self.inputs.block(one.title_ids, one.block.token_ids, max_pieces) for one in blocks])
 
     @cached_property
     def _block_embedder(self) -> BatchEmbedder:

@@ -1,7 +1,7 @@
 """The parts of a version in the making, which grow together: documents, blocks, vectors, codes, and rows that are gone.
 
-Row r of the blocks is row r of vectors and codes; a document names its rows. Knows neither manifests that were
-published nor what a killed writer leaves: see `writer`.
+Row r of the blocks is row r of vectors and codes, which may end earlier; a document names its rows. Knows neither
+manifests that were published nor what a killed writer leaves: see `writer`.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ class Parts:
     def put(
         self,
         documents: Sequence[ChunkedDocument],
-        vectors: NDArray[np.float32],
+        vectors: NDArray[np.float32] | None,
         replaced: Mapping[str, StoredDocument],
         version: int,
     ) -> None:
         """Add documents in place of those in `replaced`; see `KnowledgeBaseWriter.put`."""
-        self._vectors.append(vectors)
-        self._codes.append(vectors)
+        if vectors is not None:
+            self.embed(vectors)
         self._bury(replaced.values())
         places = self.blocks.append(documents)
         stored = [
@@ -84,6 +84,16 @@ class Parts:
             for cut, place in zip(documents, places, strict=True)
         ]
         self.documents.put(stored, replaced=replaced)
+
+    @property
+    def embedded(self) -> int:
+        """How many rows have a vector: these are the first ones."""
+        return len(self._vectors)
+
+    def embed(self, vectors: NDArray[np.float32]) -> None:
+        """Vectors of the next rows that have none."""
+        self._vectors.append(vectors)
+        self._codes.append(vectors)
 
     def remove(self, ids: Collection[str]) -> int:
         """Take documents out; gives how many there were."""

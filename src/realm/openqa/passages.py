@@ -37,6 +37,7 @@ def import_passages(
     skip_bad: bool = False,
     max_ram_bytes: int | None = None,
     discard_pending: bool = False,
+    words_only: bool = False,
     progress: Progress | None = None,
     announce: Callable[[Estimate], None] | None = None,
 ) -> ImportReport:
@@ -52,6 +53,7 @@ def import_passages(
         skip_bad: Leave out lines that are no passages, or have an id that came before, instead of stopping.
         max_ram_bytes: The most memory to take.
         discard_pending: Throw away what a run of another job that was killed has embedded.
+        words_only: Embed nothing; see `index_sources`.
         progress: Called after every step; what is done is counted in bytes of the file.
         announce: Called once, when something has been embedded, with what the run will take.
 
@@ -79,7 +81,7 @@ def import_passages(
         begin, blocks, documents = time.monotonic(), 0, 0
         looked_up = with_stored(passages.documents(), writer.known)
         while batch := list(islice(looked_up, limit.blocks_per_step)):
-            cuts = _put_passages(batch, writer, model, max_pieces)
+            cuts = _put_passages(batch, writer, model, max_pieces, words_only)
             is_first = not blocks
             blocks += sum(len(cut.blocks) for cut in cuts)
             seconds = time.monotonic() - begin
@@ -100,15 +102,17 @@ def _put_passages(
     writer: KnowledgeBaseWriter,
     model: ModelFolder,
     max_pieces: int,
+    words_only: bool,
 ) -> list[ChunkedDocument]:
-    """Embed the new and changed ones of some passages and put them into the knowledge base."""
+    """Put the new and changed ones of some passages into the knowledge base, embedded if none before them is not."""
     changed = [one for one, stored in batch if stored is None or stored.content_hash != document_hash(one)]
     cuts = list(chunk_documents(changed, model.tokenizer, max_pieces=max_pieces))
-    rows = [model.inputs.block(cut.title_ids, block.token_ids, max_pieces) for cut in cuts for block in cut.blocks]
     if cuts:
+        is_later = words_only or writer.missing_vectors > 0
+        rows = [model.inputs.block(cut.title_ids, block.token_ids, max_pieces) for cut in cuts for block in cut.blocks]
         ids = {cut.document.id for cut in cuts}
         replaced = {one.id: stored for one, stored in batch if stored is not None and one.id in ids}
-        writer.put(cuts, model.embed(rows), replaced=replaced)
+        writer.put(cuts, None if is_later else model.embed(rows), replaced=replaced)
     return cuts
 
 

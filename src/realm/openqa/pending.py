@@ -15,7 +15,7 @@ from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.openqa.file_digests import Digests, as_json, check_files, from_json
 from realm.openqa.manifest import FORMAT, PENDING, Manifest, ModelReference, manifest_from, read_sealed, write_sealed
 
-_LONG_WORK = ("index", "import dpr")
+_LONG_WORK = ("index", "embed", "import dpr")
 """What can take hours; others are as quickly done again."""
 
 
@@ -53,14 +53,17 @@ class Pending:
         return self.job.command in _LONG_WORK
 
     def new_blocks(self, published: Manifest | None) -> int:
-        """How many blocks of it the published version does not have; none if that has been made since."""
+        """How many blocks it has written or embedded since the published version; none if that has been made since."""
+        own = self.manifest
         if published is None:
-            return self.manifest.blocks
-        return max(self.manifest.blocks - published.blocks, 0) if self.manifest.version > published.version else 0
+            return own.blocks
+        if own.version <= published.version:
+            return 0
+        return max(own.blocks - published.blocks, own.embedded - published.embedded, 0)
 
     def command_line(self, folder: Path) -> str:
         """What goes on with it."""
-        return f"realm {self.job.command} {shlex.join(self.job.sources)} --kb {shlex.quote(str(folder))}"
+        return shlex.join(["realm", *self.job.command.split(), *self.job.sources, "--kb", str(folder)])
 
     def is_of(self, job: Job, model: ModelReference, version: int) -> bool:
         """Whether a writer with this job, making that version, would go on with it."""
@@ -98,7 +101,7 @@ def left_over(
         return (pending, 0) if pending.is_whole(folder) else (None, blocks)
     if pending.is_long and blocks and not discard:
         raise KnowledgeBaseError(
-            f"{folder} holds an unfinished run with {blocks:,} blocks embedded, which would be lost. Finish it with: "
+            f"{folder} holds an unfinished run of {blocks:,} blocks, which would be lost. Finish it with: "
             f"{pending.command_line(folder)} (and the options it had), or throw it away with --discard-pending."
         )
     return None, blocks

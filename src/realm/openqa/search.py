@@ -6,15 +6,16 @@
 
 The two scores have no unit in common, so each is first brought to 0 ... 1 over a question's candidates: inner products
 from the worst to the best (one candidate alone is the best), BM25 from none to the best. A candidate that is not among
-the best by words counts as none there; one that was found by words alone gets its inner product computed. Weighted
+the best by words counts as none there; one that was found by words alone gets its inner product computed. As long as
+some blocks have no vectors, all are found by words alone, and the inner products of those are not known here. Weighted
 means of scores found more answers than reciprocal ranks did (`benchmarks/hybrid_search.py`): ranks forget by how much a
 block is the best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +39,10 @@ class Found:
 
     Attributes:
         rows: Row numbers in block store and vector files.
-        dense: Inner product of question and block.
+        dense: Inner product of question and block; NaN where the block has no vector yet.
         lexical: BM25 of question and block; 0.0 where the block is not among the best by words, or these were not
             asked for.
-        fused: What the order is by: the inner product where words have no weight, BM25 where they have all of it.
+        fused: What the order is by: the inner product where words have no weight; else the weighted mean, 0 to 1.
     """
 
     rows: NDArray[np.int64]
@@ -52,6 +53,17 @@ class Found:
     def at(self, places: slice | NDArray[np.int64]) -> Found:
         """Some of them."""
         return Found(self.rows[places], self.dense[places], self.lexical[places], self.fused[places])
+
+    def with_inner_products(self, question: NDArray[np.float32], vectors: Mapping[int, NDArray[np.float32]]) -> Found:
+        """With those that were not known.
+
+        Args:
+            question: Its vector, (dim,).
+            vectors: Of the rows whose inner product is NaN, (dim,) each.
+        """
+        pairs = zip(self.rows.tolist(), self.dense, strict=True)
+        dense = [vectors[row] @ question if np.isnan(known) else known for row, known in pairs]
+        return replace(self, dense=np.array(dense, dtype=np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,8 @@ class BlockSearch:
 
         Raises:
             UsageError: The condition cannot be used; or the weight is not between 0 and 1.
-            KnowledgeBaseError: Words are asked for, and there is no full-text index.
+            KnowledgeBaseError: Words are asked for, and there is no full-text index; or vectors, and some blocks have
+                none.
         """
         _require_share(weight)
         if not self._base.live_blocks:
@@ -153,7 +166,11 @@ class BlockSearch:
         return live
 
     def _by_words(self, vector: NDArray[np.float32], hits: WordHits) -> Found:
-        return Found(hits.rows, self._base.vectors.take(hits.rows) @ vector, hits.scores, hits.scores)
+        dense = np.full(len(hits.rows), np.nan, dtype=np.float32)
+        known = hits.rows < self._base.manifest.embedded
+        dense[known] = self._base.vectors.take(hits.rows[known]) @ vector
+        fused = _share(hits.scores, 0.0, 0.0) if len(hits.rows) else hits.scores
+        return Found(hits.rows, dense, hits.scores, fused)
 
     def _fused(
         self, vector: NDArray[np.float32], rows: NDArray[np.int64], scores: NDArray[np.float32], words: WordHits
@@ -178,7 +195,8 @@ def fusion_weight(manifest: Manifest, *, hybrid: bool | None = None, weight: flo
     """The share of the words in a search.
 
     Args:
-        manifest: Of the knowledge base, whose own weight holds where nothing else is said.
+        manifest: Of the knowledge base, whose own weight holds where nothing else is said; and words alone, as long as
+            some blocks have no vectors.
         hybrid: True asks for words and vectors, False for vectors alone.
         weight: Share of the words, 0 to 1.
 
@@ -193,7 +211,7 @@ def fusion_weight(manifest: Manifest, *, hybrid: bool | None = None, weight: flo
             )
         return weight
     if hybrid is None:
-        return manifest.hybrid_weight
+        return manifest.hybrid_weight if manifest.is_embedded else 1.0
     return (manifest.hybrid_weight or HYBRID_WEIGHT) if hybrid else 0.0
 
 

@@ -45,7 +45,8 @@ def faiss_of(folder: Path, manifest: Manifest, *, max_ram_bytes: int | None = No
     """The FAISS file of a version that is about to be published: none, that of the last one, or a new one.
 
     Rows that are newer than the file are searched exactly, so it is brought up to date only when they are a tenth of
-    all; and made from nothing when there are three times as many rows as when its lists were laid out.
+    all; and made from nothing when there are three times as many rows as when its lists were laid out. While blocks
+    lack vectors it stays as it is, for till then search is by words.
 
     Args:
         folder: The knowledge base.
@@ -59,6 +60,8 @@ def faiss_of(folder: Path, manifest: Manifest, *, max_ram_bytes: int | None = No
 
     gone = manifest.tombstones
     live = manifest.blocks - (gone.rows if gone else 0)
+    if not manifest.is_embedded:
+        return manifest.faiss
     least = {"exact": manifest.blocks + 1, "faiss": MIN_VECTORS}.get(manifest.search, FAISS_ROWS)
     if live < least:
         return None

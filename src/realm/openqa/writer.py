@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from realm.corpus.block_store import StoredBlock
 from realm.corpus.chunking import ChunkedDocument
 from realm.corpus.document_store import DocumentStore, StoredDocument
 from realm.corpus.lexical import BUILD_MEGABYTES
@@ -160,13 +161,13 @@ class KnowledgeBaseWriter:
     def new_bytes(self) -> int:
         """What this version adds on disk so far."""
         files = sum(file.bytes for path, file in self._files.items() if path not in self._old_files)
-        rows = self._manifest.blocks - (self._published.blocks if self._published else 0)
+        rows = self._manifest.embedded - (self._published.embedded if self._published else 0)
         return files + rows * (self._manifest.dim * NUMBER.itemsize + width_of(self._manifest.dim))
 
     def put(
         self,
         documents: Sequence[ChunkedDocument],
-        vectors: NDArray[np.float32],
+        vectors: NDArray[np.float32] | None,
         *,
         replaced: Mapping[str, StoredDocument] | None = None,
     ) -> None:
@@ -174,15 +175,33 @@ class KnowledgeBaseWriter:
 
         Args:
             documents: What to add; no id twice.
-            vectors: One for each of their blocks, in order.
+            vectors: One for each of their blocks, in order; None leaves them to `embed`.
             replaced: The documents of these ids that are there now, if the caller has looked them up already.
 
         Raises:
             ModelError: A vector is not finite; nothing has been written then.
+            ValueError: There are vectors, and blocks before these have none.
         """
+        if vectors is not None and self.missing_vectors:
+            raise ValueError(f"{self.missing_vectors:,} blocks before these have no vectors")
         if replaced is None:
             replaced = self.documents.get([cut.document.id for cut in documents], with_text=False)
         self._parts.put(documents, vectors, replaced, self.version)
+        self._note_step()
+
+    @property
+    def missing_vectors(self) -> int:
+        """How many blocks have none, those of documents that are gone among them."""
+        return len(self._parts.blocks) - self._parts.embedded
+
+    def without_vectors(self, most: int) -> list[StoredBlock]:
+        """The next blocks that have no vectors, in order."""
+        first = self._parts.embedded
+        return self._parts.blocks.take(range(first, min(first + most, len(self._parts.blocks))))
+
+    def embed(self, vectors: NDArray[np.float32]) -> None:
+        """Add the vectors of the next blocks that have none. Raises as `put`."""
+        self._parts.embed(vectors)
         self._note_step()
 
     def move(self, documents: Sequence[StoredDocument]) -> None:

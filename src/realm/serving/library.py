@@ -173,7 +173,8 @@ class Library:
         base = KnowledgeBase.open(self.folder)
         opened = OpenQA(base, self._model_of(base), hides_folders=True)
         _ = base.documents, base.blocks, opened.model.calibration
-        base.search(np.zeros((1, base.manifest.dim), dtype=np.float32), 1)
+        if base.manifest.is_embedded:
+            base.search(np.zeros((1, base.manifest.dim), dtype=np.float32), 1)
         return opened
 
     def _model_of(self, base: KnowledgeBase) -> ModelFolder:

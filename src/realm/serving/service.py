@@ -175,7 +175,7 @@ class Service:
         return self._writes.submit(remove)
 
     def _submit(self, wish: Wish, asking: Asking) -> Future[Any]:
-        self._require_words(wish.searching)
+        self._require_searchable(wish.searching)
         begin = time.monotonic()
         deadline = begin + self.limits.timeout_seconds
 
@@ -187,12 +187,14 @@ class Service:
         future.add_done_callback(done)
         return future
 
-    def _require_words(self, searching: Searching) -> None:
-        """Refuse a search by words where they are not indexed; or one that is and is not by words."""
+    def _require_searchable(self, searching: Searching) -> None:
+        """Refuse a search by words or vectors that are not there; or one that is and is not by words."""
         manifest = self.library.current.knowledge_base.manifest
         weight = fusion_weight(manifest, hybrid=searching.hybrid, weight=searching.weight)
         if weight > 0.0 and not manifest.lexical:
             raise UsageError("This knowledge base is searched by vectors alone. Leave out hybrid and weight.")
+        if weight < 1.0 and not manifest.is_embedded:
+            raise UsageError("This knowledge base is searched by words alone for now. Leave out hybrid and weight.")
 
     def _work(self, wish: Wish, askings: Sequence[Asking]) -> list[Answered | Retrieved]:
         """On the model's thread: answer a batch, from one version."""

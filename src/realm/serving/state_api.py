@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from realm.openqa.search import fusion_weight
 from realm.serving.access import ServiceOfApp
 from realm.serving.metrics import CONTENT_TYPE
 from realm.serving.problems import documented, problem
@@ -56,8 +57,8 @@ async def info(service: ServiceOfApp) -> InfoResponse:
     library, current = service.library, service.library.current
     base, calibration = current.knowledge_base, current.model.calibration
     manifest = base.manifest
-    is_fused = 0.0 < manifest.hybrid_weight < 1.0
-    confidence = None if calibration is None else (calibration.words if is_fused else calibration.vectors)
+    weight = fusion_weight(manifest)
+    confidence = None if calibration is None else (calibration.words if weight else calibration.vectors)
     return InfoResponse(
         version=manifest.version,
         documents=manifest.documents,
@@ -65,7 +66,7 @@ async def info(service: ServiceOfApp) -> InfoResponse:
         model=Path(current.model.name).name,
         model_digest=manifest.model.digest,
         search="exact" if manifest.faiss is None else "faiss",
-        hybrid_weight=manifest.hybrid_weight,
+        hybrid_weight=weight,
         is_calibrated=calibration is not None,
         min_confidence=None if confidence is None else confidence.threshold,
         is_ready=library.is_ready,

@@ -35,7 +35,7 @@ class Written:
         updated: Documents that were there with another text, title or metadata.
         unchanged: Documents that were there as they are.
         removed: Documents taken out.
-        blocks: Blocks embedded.
+        blocks: Blocks of new and changed documents.
     """
 
     version: int
@@ -79,7 +79,10 @@ def put_documents(
         rows = [model.inputs.block(cut.title_ids, block.token_ids, pieces) for cut in cuts for block in cut.blocks]
         if cuts:
             parts = [rows[start : start + _BLOCKS_AT_ONCE] for start in range(0, len(rows), _BLOCKS_AT_ONCE)]
-            vectors = np.concatenate([np.empty((0, manifest.dim), np.float32), *map(embed, parts)])
+            # Where blocks before these have no vectors, these cannot have any: all are left to `realm embed`.
+            vectors = None
+            if not writer.missing_vectors:
+                vectors = np.concatenate([np.empty((0, manifest.dim), np.float32), *map(embed, parts)])
             writer.put(cuts, vectors, replaced={id: stored for id, stored in known.items() if id in _ids(changed)})
         updated = sum(document.id in known for document in changed)
         return Written(
