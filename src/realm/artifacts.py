@@ -33,9 +33,9 @@ def sha256_of_text(*parts: str) -> str:
 def write_json_atomically(path: Path, value: Any) -> None:
     """Replace `path` by `value` as JSON: written beside it, flushed to disk, then renamed over it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(value, ensure_ascii=False, indent=1)
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=1)
-        file.write("\n")
+        file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

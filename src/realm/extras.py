@@ -17,6 +17,7 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:
+        missing = exc.name or module
         raise MissingExtraError(
-            f"{module} is not installed, and this needs it. Install it with: pip install 'realm-lm[{extra}]'"
+            f"{missing} is not installed, and this needs it. Install it with: pip install 'realm-lm[{extra}]'"
         ) from exc

@@ -39,7 +39,7 @@ def test_a_question_stands_between_cls_and_sep_and_is_cut_to_the_limit(ids: list
 @given(IDS, IDS, MAX_PIECES)
 def test_a_block_keeps_half_of_its_room_from_the_title(title: list[int], body: list[int], max_pieces: int) -> None:
     row = BUILDER.block(title, body, max_pieces)
-    kept_title = title[: max_pieces // 2]
+    kept_title = title[: (max_pieces - 3) // 2]
     kept_body = body[: max_pieces - 3 - len(kept_title)]
     assert row.ids == [CLS, *kept_title, SEP, *kept_body, SEP]
     assert row.segments == [0] * (len(kept_title) + 2) + [1] * (len(kept_body) + 1)

@@ -142,3 +142,10 @@ def test_a_handle_beyond_the_file_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="absent cannot be read"):
         list(read_table(tmp_path / "absent"))
+
+
+def test_a_small_file_that_stands_for_endless_keys_is_an_error(tmp_path: Path) -> None:
+    data = written(tmp_path / "t", [(b"a" * 4096 + number.to_bytes(4), b"") for number in range(4200)])
+    assert len(data) < 2 << 20
+    with pytest.raises(SourceError, match="its keys take over 16 MiB"):
+        list(read_table(tmp_path / "t"))

@@ -110,6 +110,7 @@ def test_what_a_killed_process_had_begun_is_deleted_and_what_others_write_stays(
     for name in (
         f".out.{dead}.tmp",
         f".out.{dead}.old",
+        f".out.{os.getpid()}.tmp",
         f".out.{os.getppid()}.tmp",
         f".outer.{dead}.tmp",
         ".out.x.tmp",

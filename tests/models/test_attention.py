@@ -107,3 +107,23 @@ def test_heads_must_divide_the_hidden_size() -> None:
     message = r"The hidden size \(12\) is not a multiple of the number of attention heads \(5\)"
     with pytest.raises(ValueError, match=message):
         RealmSelfAttention(tiny_config(num_attention_heads=5))
+
+
+@pytest.mark.parametrize("position_type", POSITION_TYPES)
+@pytest.mark.parametrize("mask_shape", [None, (2, 5), (2, 5, 5)])
+@torch.no_grad()
+def test_a_back_end_that_cannot_add_to_scores_is_left_out_where_something_is_added(
+    position_type: str, mask_shape: tuple[int, ...] | None
+) -> None:
+    if position_type == "absolute" and (mask_shape is None or len(mask_shape) == 2):
+        return  # flex attention itself, which would be compiled first
+    mask = None if mask_shape is None else torch.ones(mask_shape)
+    if mask is not None:
+        mask[1, ..., 3:] = 0.0
+    eager, flex = (
+        tiny(RealmEmbedder, attn_implementation=name, position_embedding_type=position_type)(
+            pieces(2, 5), attention_mask=mask
+        ).projected_score
+        for name in ("eager", "flex_attention")
+    )
+    torch.testing.assert_close(flex, eager, atol=ALLOWED, rtol=0.0)

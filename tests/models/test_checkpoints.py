@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from realm.errors import ModelError, UnsafeFileError
 from realm.models.checkpoints import Checkpoint
+from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.models.reader import RealmReader
@@ -231,3 +233,52 @@ def test_a_vocabulary_of_another_size_is_not_loaded_silently(tmp_path: Path) -> 
     tiny(RealmEmbedder).save_pretrained(tmp_path)
     with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
         RealmEmbedder.from_pretrained(tmp_path, vocab_size=PIECES + 1)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_variant_is_found_under_the_names_it_was_saved_with(sharded: bool, tmp_path: Path) -> None:
+    model = tiny(RealmScorer)
+    model.save_pretrained(tmp_path, variant="fp16", **({"max_shard_size": "2KB"} if sharded else {}))
+    loaded = RealmScorer.from_pretrained(tmp_path, variant="fp16")
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
+    with pytest.raises(ModelError, match=r"expected model\.safetensors or pytorch_model\.bin"):
+        RealmScorer.from_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"expected model\.bf16\.safetensors"):
+        RealmScorer.from_pretrained(tmp_path, variant="bf16")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": 3}'])
+def test_a_damaged_index_of_shards_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json cannot be read as an index of weights"):
+        Checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("by", ["keyword", "config"])
+def test_questions_get_an_embedder_of_their_own_when_asked_for(by: str, tmp_path: Path) -> None:
+    tiny(RealmScorer).save_pretrained(tmp_path)
+    options: dict[str, Any] = {"separate_query_embedder": True}
+    if by == "config":
+        options = {"config": RealmConfig.from_pretrained(tmp_path, **options)}
+    scorer = RealmScorer.from_pretrained(tmp_path, **options)
+    assert scorer.query_embedder is not scorer.embedder
+    for question, block in zip(scorer.query_embedder.parameters(), scorer.embedder.parameters(), strict=True):
+        assert torch.equal(question, block)
+        assert question is not block
+    scorer.save_pretrained(tmp_path / "two")
+    again = RealmScorer.from_pretrained(tmp_path / "two")
+    assert again.config.separate_query_embedder
+    shared = RealmScorer.from_pretrained(tmp_path / "two", separate_query_embedder=False)
+    assert shared.query_embedder is shared.embedder
+
+
+def test_a_file_does_not_choose_the_attention_back_end(tmp_path: Path) -> None:
+    tiny(RealmEmbedder).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("attn_implementation", "_attn_implementation"):
+        path.write_text(json.dumps({**stored, key: "someone/else@main"}), encoding="utf-8")
+        assert RealmEmbedder.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
+        assert (
+            RealmEmbedder.from_pretrained(tmp_path, attn_implementation="eager").config._attn_implementation == "eager"
+        )

@@ -157,3 +157,12 @@ def test_flattening_leaves_flat_tensors_and_none_alone() -> None:
     flattened = flatten_candidates(nested, 1)
     assert flattened is not None
     assert flattened.tolist() == [row for question in nested.tolist() for row in question]
+
+
+@torch.no_grad()
+def test_positions_of_as_many_rows_as_there_are_candidates_go_to_them() -> None:
+    model, given = tiny(RealmScorer), {"input_ids": pieces(2, 5), "candidate_input_ids": pieces(2, 1, 5, seed=1)}
+    positions = torch.tensor([[4, 3, 2, 1, 0], [7, 8, 9, 10, 11]])
+    found = model(**given, position_ids=positions).candidate_score[:, 0]
+    wanted = model.embedder(given["candidate_input_ids"][:, 0], position_ids=positions).projected_score
+    torch.testing.assert_close(found, wanted, **ALLOWED)

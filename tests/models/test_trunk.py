@@ -156,10 +156,11 @@ def test_every_network_takes_a_head_mask_of_one_or_two_dimensions(kind: type[Rea
 
 
 @torch.no_grad()
-def test_feed_forward_in_chunks_gives_the_same() -> None:
+@pytest.mark.parametrize("pooled_only", [False, True])
+def test_feed_forward_in_chunks_gives_the_same(pooled_only: bool) -> None:
     ids = pieces(2, 6)
-    chunked = trunk(chunk_size_feed_forward=2)(ids).last_hidden_state
-    torch.testing.assert_close(chunked, trunk()(ids).last_hidden_state, **ALLOWED)
+    chunked = trunk(chunk_size_feed_forward=2)(ids, pooled_only=pooled_only).last_hidden_state
+    torch.testing.assert_close(chunked, trunk()(ids, pooled_only=pooled_only).last_hidden_state, **ALLOWED)
 
 
 def test_dropout_is_at_work_in_training_only() -> None:

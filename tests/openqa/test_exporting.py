@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from safetensors.torch import load_file
-from tiny_model import digests
+from safetensors.torch import load_file, save_file
+from tiny_model import digests, stories, write_jsonl
 
 from realm.errors import KnowledgeBaseError, UsageError
 from realm.interop.huggingface_folder import HuggingfaceFolder
+from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.exporting import export_blocks, export_huggingface, export_vectors
 from realm.openqa.importing import import_release
-from realm.openqa.indexing import remove_documents
+from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model import RealmForOpenQA
 from realm.openqa.model_folder import ModelFolder
@@ -177,3 +178,63 @@ def test_progress_ends_at_the_total(kb: Path, tmp_path: Path) -> None:
     export_huggingface(kb, tmp_path / "hf", progress=lambda *told: seen.append(told[:2]))
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1] == 3 * KnowledgeBase.open(kb).live_blocks
+
+
+@pytest.fixture(scope="module")
+def two_towers(tmp_path_factory: pytest.TempPathFactory, tiny: ModelFolder) -> ModelFolder:
+    """A model as fine-tuning makes them: questions have an embedder of their own."""
+    folder = shutil.copytree(tiny.folder, tmp_path_factory.mktemp("models") / "two")
+    weights = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(5)
+    weights |= {
+        f"query_{name}": weight + 0.1 * torch.randn(weight.shape, generator=generator)
+        for name, weight in weights.items()
+        if name.startswith("embedder.")
+    }
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "separate_query_embedder": True}), encoding="utf-8")
+    return ModelFolder.open(str(folder))
+
+
+def test_the_embedder_of_questions_goes_out_as_the_one_that_transformers_knows(
+    two_towers: ModelFolder, tmp_path: Path
+) -> None:
+    index_sources(tmp_path / "kb", [write_jsonl(tmp_path / "stories.jsonl", stories(5))], two_towers)
+    export_huggingface(tmp_path / "kb", tmp_path / "hf")
+    import_release(HuggingfaceFolder.open(tmp_path / "hf"), tmp_path / "again")
+    question = "Who wrote the opera?"
+    row = two_towers.inputs.question(two_towers.tokenizer.ids_of(question), 64)
+    expected = two_towers.embed([row], questions=True)
+    assert not np.allclose(expected, two_towers.embed([row]), atol=0.1)
+    exported = RealmForOpenQA.from_pretrained(tmp_path / "hf")
+    assert exported.config.separate_query_embedder is False
+    ids = torch.tensor([row.ids])
+    with torch.inference_mode():
+        found = exported.embedder(ids, return_dict=True).projected_score
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+    by_vectors = Searching(hybrid=False)
+    ours, theirs = (OpenQA.load(tmp_path / kb).ask(question, searching=by_vectors) for kb in ("kb", "again"))
+    assert [one.text for one in ours.evidence] == [one.text for one in theirs.evidence]
+    np.testing.assert_allclose([o.score for o in ours.evidence], [o.score for o in theirs.evidence], atol=1e-2)
+
+
+def test_a_saved_model_with_two_embedders_comes_in_with_both(two_towers: ModelFolder, tmp_path: Path) -> None:
+    index_sources(tmp_path / "kb", [write_jsonl(tmp_path / "stories.jsonl", stories(5))], two_towers)
+    export_huggingface(tmp_path / "kb", tmp_path / "hf")
+    weights = load_file(tmp_path / "hf" / "model.safetensors")
+    weights |= {
+        name: w for name, w in load_file(two_towers.folder / "model.safetensors").items() if "embedder." in name
+    }
+    save_file(weights, tmp_path / "hf" / "model.safetensors", {"format": "pt"})
+    shutil.copy(two_towers.folder / "config.json", tmp_path / "hf" / "config.json")
+    config = json.loads((tmp_path / "hf" / "config.json").read_text(encoding="utf-8"))
+    config["num_block_records"] = KnowledgeBase.open(tmp_path / "kb").manifest.blocks
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    import_release(HuggingfaceFolder.open(tmp_path / "hf"), tmp_path / "again")
+    model = OpenQA.load(tmp_path / "again").model
+    row = model.inputs.question(model.tokenizer.ids_of("Who wrote the opera?"), 64)
+    for questions in (True, False):
+        np.testing.assert_allclose(
+            model.embed([row], questions=questions), two_towers.embed([row], questions=questions), atol=1e-4
+        )

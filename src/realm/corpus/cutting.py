@@ -14,9 +14,8 @@ from typing import NamedTuple
 from realm.artifacts import sha256_of_text
 from realm.corpus.pieces import PIECE_BYTES, WORD, PieceTokenizer, WordPieces, count, first_pieces
 from realm.records import Document
+from realm.text.pieces import SPECIAL_PIECES_OF_A_PAIR, longest_title
 from realm.text.sentences import sentence_spans
-
-SPECIAL_PIECES = 3  # [CLS] title [SEP] body [SEP]
 
 Span = tuple[int, int]
 
@@ -73,7 +72,8 @@ class Cutter:
             ModelError: The tokenizer's pieces reach across white space, or its ids do not fit 16 bits.
         """
         self._pieces = WordPieces(tokenizer)
-        self._room = max_pieces - SPECIAL_PIECES
+        self._room = max_pieces - SPECIAL_PIECES_OF_A_PAIR
+        self._longest_title = longest_title(max_pieces)
 
     def __call__(self, batch: list[Document]) -> list[CutDocument]:
         """Where each of the documents is cut, in their order."""
@@ -88,7 +88,7 @@ class Cutter:
         last = len(batch)
         for place, (document, document_spans) in enumerate(zip(batch, spans, strict=True)):
             first, last = last, last + len(document_spans)
-            title = first_pieces(found[limits[place] : limits[place + 1]], self._room // 2)
+            title = first_pieces(found[limits[place] : limits[place + 1]], self._longest_title)
             packer = _Packer(document, self._room - count(title), self._pieces)
             packer.add_sentences(document_spans, found, limits[first : last + 1])
             cut.append(packer.finish(title))

@@ -14,9 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from realm.text.pieces import PieceTokenizer
-
-SPECIAL_PIECES_OF_A_PAIR = 3
+from realm.text.pieces import SPECIAL_PIECES_OF_A_PAIR, PieceTokenizer, longest_title
 
 
 class Row(NamedTuple):
@@ -70,8 +68,8 @@ class InputBuilder:
         return Row(kept, [0] * len(kept), len(kept), len(kept))
 
     def block(self, title_ids: Sequence[int], body_ids: Sequence[int], max_pieces: int) -> Row:
-        """`[CLS] title [SEP] body [SEP]`: the title cut to half of `max_pieces`, the body to what is left."""
-        return self._pair(list(title_ids[: max_pieces // 2]), body_ids, max_pieces)
+        """`[CLS] title [SEP] body [SEP]`: the title cut to half of the room, the body to what is left."""
+        return self._pair(list(title_ids[: longest_title(max_pieces)]), body_ids, max_pieces)
 
     def reader(self, question_ids: Sequence[int], body_ids: Sequence[int], max_pieces: int) -> Row:
         """`[CLS] question [SEP] body [SEP]`: only the body is cut; the question must leave room for it."""

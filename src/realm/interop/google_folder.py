@@ -146,7 +146,7 @@ def _one_of(folder: Path, found: list[TensorBundle], what: str) -> TensorBundle:
 def _file_of(folder: Path, name: str) -> Path | None:
     """The file of a name; copies of it do no harm, other files of that name do."""
     found = [path for path in sorted(folder.rglob(name)) if path.is_file()]
-    if len(found) > 1 and (name != _VOCABULARY_FILE or len({path.read_bytes() for path in found}) > 1):
+    if len({path.read_bytes() for path in found}) > 1:
         raise SourceError(f"Below {folder} there are {found[0]} and {found[1]}; keep the one that is meant.")
     return found[0] if found else None
 

@@ -110,7 +110,7 @@ def write_model_files(
 
 def is_model_weight(name: str) -> bool:
     """Whether a name in a checkpoint is a weight of its own: neither block vectors, nor a buffer, nor an alias."""
-    inside = name.startswith(("embedder.", "reader."))
+    inside = name.startswith(("embedder.", "query_embedder.", "reader."))
     return inside and not name.endswith((".position_ids", ".token_type_ids", ".cls.predictions.decoder.bias"))
 
 
@@ -167,7 +167,16 @@ def refusing(folder: Path) -> Iterator[None]:
         yield
     except RealmError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as exc:
+    except (
+        OSError,
+        ImportError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as exc:
         reason = (str(exc) or type(exc).__name__).splitlines()[0][:300]
         raise ModelError(f"{folder} cannot be read as a model ({reason}).") from exc
 

@@ -25,6 +25,7 @@ _MAGIC: Final = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER_BYTES: Final = 48
 _TRAILER_BYTES: Final = 5
 _WHOLE_KEY_EVERY: Final = 16
+_MOST_KEY_BYTES: Final = 16 << 20
 
 
 def read_table(path: Path) -> Iterator[tuple[bytes, bytes]]:
@@ -115,11 +116,16 @@ def _entries_of_file(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     index, _ = _handle(footer, position)
     _block(data, *meta)  # empty, but its checksum shows a damaged footer
     last: bytes | None = None
+    key_bytes = 0
     for _, value in _entries(_block(data, *index)):
         handle, _ = _handle(value, 0)
         for key, content in _entries(_block(data, *handle)):
             if last is not None and key <= last:
                 raise SourceError(f"its keys do not ascend at {key[:60]!r}; the file is damaged")
+            # A few bytes repeat a key of any length, so that a small file could stand for more than fits in memory.
+            key_bytes += len(key)
+            if key_bytes > _MOST_KEY_BYTES:
+                raise SourceError(f"its keys take over {_MOST_KEY_BYTES >> 20} MiB; this is no index of a checkpoint")
             yield key, content
             last = key
 

@@ -88,7 +88,8 @@ def clear_killed(path: Path) -> None:
     """Put back what killed processes had moved away from `path` and not replaced, and delete what they had begun."""
     for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
         match = re.fullmatch(r"([0-9]+)\.(tmp|old)", left.name.removeprefix(f".{path.name}."))
-        if not match or _is_alive(int(match[1])):
+        # Its number may be that of this process, as in containers, where numbers are few: it has not begun yet.
+        if not match or (int(match[1]) != os.getpid() and _is_alive(int(match[1]))):
             continue
         with suppress(OSError):
             if match[2] == "old" and not path.exists():

@@ -75,25 +75,30 @@ def _as_bytes(value: int | bytes, what: str) -> bytes:
 
 
 def _entry(data: bytes) -> tuple[str, Feature]:
-    name, feature = b"", b""
+    name, feature = b"", bytearray()
     for number, value in iterate_fields(data):
         if number == 1:
             name = _as_bytes(value, "a feature's name")
         elif number == 2:
             feature += _as_bytes(value, "a feature")  # two halves of a message merge, as protobuf has it
     try:
-        return name.decode("utf-8"), _feature(feature)
+        return name.decode("utf-8"), _feature(bytes(feature))
     except UnicodeDecodeError as exc:
         raise SourceError(f"not a tf.Example: the feature name {name[:60]!r} is not UTF-8") from exc
 
 
 def _feature(data: bytes) -> Feature:
-    kind, values = 0, b""
+    kind, values = 0, bytearray()
     for number, value in iterate_fields(data):
         if number not in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST):
             continue
-        same = number == kind  # a oneof: the last kind counts, and its own parts merge
-        kind, values = number, (values if same else b"") + _as_bytes(value, "a list of values")
+        if number != kind:  # a oneof: the last kind counts, and its own parts merge
+            kind, values = number, bytearray()
+        values += _as_bytes(value, "a list of values")
+    return _values(kind, bytes(values))
+
+
+def _values(kind: int, values: bytes) -> Feature:
     if kind == _INT64_LIST:
         return _int64_list(values)
     if kind == _FLOAT_LIST:

@@ -18,6 +18,9 @@ from realm.models.configuration import RealmConfig
 
 Attended = tuple[Tensor, Tensor | None]
 
+ADDITIVE = ("eager", "sdpa")
+"""Attention back-ends that add a mask, whatever its numbers, to the scores of pairs of positions."""
+
 
 class RealmSelfAttention(nn.Module):
     """Multi-head self-attention through transformers' attention interface.
@@ -58,12 +61,18 @@ class RealmSelfAttention(nn.Module):
         dropout = self.dropout_prob if self.training else 0.0
         attend: Callable[..., Attended] = eager_attention
         if head_mask is None and not with_probabilities:
-            attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+            attend = ALL_ATTENTION_FUNCTIONS.get_interface(self._back_end(mask), eager_attention)
         extra = {} if head_mask is None else {"head_mask": head_mask}
         context, probabilities = attend(
             self, query, key, value, mask, dropout=dropout, scaling=self.head_dim**-0.5, **extra
         )
         return context.reshape(*asking.shape[:-1], -1).contiguous(), probabilities
+
+    def _back_end(self, mask: Any) -> str:
+        """The one that is configured, unless it cannot add what is to be added to the scores of pairs of positions."""
+        is_additive = isinstance(mask, Tensor) and mask.dim() == 4 and mask.is_floating_point()
+        name = self.config._attn_implementation or "eager"
+        return "sdpa" if is_additive and name not in ADDITIVE else name
 
     def _relative_bias(self, query: Tensor, key: Tensor) -> Tensor:
         """Score added for each pair of positions, already scaled: (batch, heads, from, to)."""

@@ -26,7 +26,7 @@ class Checkpoint(Mapping[str, Tensor]):
 
     Args:
         name_or_path: A folder, or the name of a model on the Hub.
-        options: Of those `from_pretrained` takes, the ones that say where to look (`revision`, `cache_dir`, ...).
+        options: Of those `from_pretrained` takes, the ones that say where to look (`revision`, `variant`, ...).
 
     Raises:
         ModelError: There are no weights in a known format, one of their files is missing, or they are damaged.
@@ -40,9 +40,8 @@ class Checkpoint(Mapping[str, Tensor]):
             for key in self._keys_of(path):
                 self._file_of_key[key] = path
         if not self._file_of_key:
-            raise ModelError(
-                f"No weights in {name_or_path}: expected model.safetensors or pytorch_model.bin (or their index)."
-            )
+            names = " or ".join(_of_variant(name, options or {}) for name in _WHOLE)
+            raise ModelError(f"No weights in {name_or_path}: expected {names} (or their index).")
 
     def __getitem__(self, key: str) -> Tensor:
         path = self._file_of_key[key]
@@ -74,12 +73,25 @@ class Checkpoint(Mapping[str, Tensor]):
 
 def _weight_files(name_or_path: str, hub: Mapping[str, Any]) -> list[Path]:
     for name in _WHOLE:
-        if (path := find_file(name_or_path, name, hub)) is not None:
+        if (path := find_file(name_or_path, _of_variant(name, hub), hub)) is not None:
             return [path]
-        if (index := find_file(name_or_path, f"{name}.index.json", hub)) is not None:
-            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            return [_shard(name_or_path, shard, hub) for shard in shards]
+        if (index := find_file(name_or_path, _of_variant(f"{name}.index.json", hub), hub)) is not None:
+            return [_shard(name_or_path, shard, hub) for shard in _shards_named_by(index)]
     return []
+
+
+def _of_variant(name: str, options: Mapping[str, Any]) -> str:
+    """The name that `save_pretrained(variant=...)` gives a file: `model.fp16.safetensors`."""
+    variant = options.get("variant")
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}.{variant}.{ending}" if variant else name
+
+
+def _shards_named_by(index: Path) -> list[str]:
+    try:
+        return sorted({str(shard) for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as exc:
+        raise ModelError(f"{index} cannot be read as an index of weights ({exc}). Fetch it again.") from exc
 
 
 def _shard(name_or_path: str, shard: str, hub: Mapping[str, Any]) -> Path:

@@ -9,6 +9,8 @@ from transformers import AutoConfig, PreTrainedConfig
 LEGACY_PAD_TOKEN_ID = 1
 """Default of transformers 4.37.2 and of every released config; it names `[unused0]`, while `[PAD]` is 0."""
 
+_CHOSEN_BY_CALLERS = ("attn_implementation", "_attn_implementation")
+
 
 class RealmConfig(PreTrainedConfig):
     """Configuration of all REALM networks.
@@ -105,6 +107,15 @@ class RealmConfig(PreTrainedConfig):
         kwargs.setdefault("tie_word_embeddings", True)
         kwargs.setdefault("is_decoder", False)
         super().__init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> RealmConfig:
+        """Make a configuration of stored values, except for an attention back-end: that is a caller's choice.
+
+        Some names of back-ends are those of code on the Hub, which would be fetched and run.
+        """
+        stored = {key: value for key, value in config_dict.items() if key not in _CHOSEN_BY_CALLERS}
+        return super().from_dict(stored, **kwargs)
 
     @property
     def padding_row(self) -> int | None:

@@ -79,7 +79,8 @@ class RealmLayer(GradientCheckpointingLayer):
         if first_only and mask is not None:
             mask = mask[:, :, :1]
         attended, probabilities = self.attention(asking, hidden, mask, head_mask, with_probabilities)
-        output = apply_chunking_to_forward(self._feed_forward, self.chunk_size_feed_forward, 1, attended)
+        chunk_size = self.chunk_size_feed_forward if attended.size(1) > 1 else 0
+        output = apply_chunking_to_forward(self._feed_forward, chunk_size, 1, attended)
         return output, probabilities
 
     def _feed_forward(self, attended: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -78,7 +79,14 @@ class RealmScorer(RealmPreTrainedModel):
         query_embedder: RealmEmbedder | None = None,
         **kwargs: Any,
     ) -> RealmScorer:
-        """Load a scorer; a `query_embedder` given here replaces the one of the checkpoint."""
+        """Load a scorer; a `query_embedder` given here replaces the one of the checkpoint.
+
+        With `separate_query_embedder=True`, or a configuration that says so, questions get an embedder of their own,
+        which starts as a copy of a shared one; with `False` the shared one alone is loaded.
+        """
+        wanted = kwargs.pop("separate_query_embedder", None)
+        if wanted is None and isinstance(kwargs.get("config"), RealmConfig):
+            wanted = kwargs["config"].separate_query_embedder or None
         checkpoint = Checkpoint(pretrained_model_name_or_path, kwargs)
         names = {key.split(".")[0] for key in checkpoint} & {"embedder", "query_embedder"}
         if names == {"query_embedder"}:
@@ -87,15 +95,18 @@ class RealmScorer(RealmPreTrainedModel):
         # 4.37.2 may write a shared embedder under both names, and never says which of the two it did.
         if separate and not _says_separate(pretrained_model_name_or_path, kwargs):
             separate = not _is_repeated(checkpoint)
+        separate = separate and wanted is not False
         if isinstance(kwargs.get("config"), RealmConfig):
             kwargs["config"] = copy.deepcopy(kwargs["config"])
             kwargs["config"].separate_query_embedder = separate
         else:
             kwargs["separate_query_embedder"] = separate
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        scorer = loaded[0] if isinstance(loaded, tuple) else loaded
+        if query_embedder is None and wanted and not separate:
+            query_embedder = copy.deepcopy(scorer.embedder)
         if query_embedder is not None:
             # Order: after loading, so that no stored weights go into it.
-            scorer = loaded[0] if isinstance(loaded, tuple) else loaded
             scorer.query_embedder = query_embedder
             scorer.config.separate_query_embedder = True
         return cast(RealmScorer, loaded)
@@ -185,8 +196,8 @@ def flatten_candidates(tensor: Tensor | None, trailing: int) -> Tensor | None:
 def _fits(position_ids: Tensor | None, ids: Tensor | None, embeds: Tensor | None) -> bool:
     if position_ids is None:
         return False
-    pieces = ids.size(-1) if ids is not None else cast(Tensor, embeds).size(-2)
-    return position_ids.size(-1) == pieces and position_ids.size(0) == 1
+    shape = ids.shape if ids is not None else cast(Tensor, embeds).shape[:-1]
+    return position_ids.size(-1) == shape[-1] and position_ids.size(0) in (1, math.prod(shape[:-1]))
 
 
 def _says_separate(name_or_path: str | Path, options: dict[str, Any]) -> bool:

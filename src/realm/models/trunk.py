@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAtte
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertPooler
 
+from realm.models.attention import ADDITIVE, position_type_of
 from realm.models.configuration import RealmConfig
 from realm.models.layers import RealmBertEncoder, RealmEmbeddings
 
@@ -107,8 +108,8 @@ class RealmBertModel(RealmPreTrainedModel):
 
     @property
     def _is_additive(self) -> bool:
-        """Whether the attention back-end adds its mask to the scores."""
-        return self.config._attn_implementation in ("eager", "sdpa", None)
+        """Whether masks are added to the scores: by the attention back-end, or because there are relative positions."""
+        return (self.config._attn_implementation or "eager") in ADDITIVE or position_type_of(self.config) != "absolute"
 
     def _mask(self, mask: Tensor | None, embedded: Tensor, eager: bool) -> Tensor | None:
         """What the attention back-end takes: an additive mask, or its own form for flash and flex."""

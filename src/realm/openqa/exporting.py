@@ -7,7 +7,7 @@ row i of the others, as long as no new version is made in between.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,7 +79,8 @@ class _Watch:
 def export_huggingface(kb: Path, out: Path, *, force: bool = False, progress: Progress | None = None) -> ExportReport:
     """Write the folder that `RealmForOpenQA` and `RealmRetriever` of transformers 4.37.2 load.
 
-    Weights stand in it as the model folder has them, block_emb in 32-bit floats. Titles are written beside, in
+    Weights stand in it as the model folder has them, block_emb in 32-bit floats. Where questions have an embedder of
+    their own, that is the one written, as in the releases: 4.37.2 embeds questions alone. Titles are written beside, in
     `titles.tfr`, which 4.37.2 does not read and `realm import huggingface` does.
 
     Args:
@@ -104,17 +105,25 @@ def export_huggingface(kb: Path, out: Path, *, force: bool = False, progress: Pr
         tokenizer = RealmTokenizerFast.from_pretrained(model.folder)
         checkpoint = Checkpoint(model.folder)
         weights = {
-            name: tensor_stream(partial(checkpoint.__getitem__, name))
-            for name in sorted(checkpoint)
-            if is_model_weight(name)
+            name: tensor_stream(partial(checkpoint.__getitem__, stored))
+            for name, stored in _known_to_transformers(checkpoint, config.separate_query_embedder).items()
         }
     config.num_block_records = rows
+    config.separate_query_embedder = False
     weights[BLOCK_EMB] = TensorStream(torch.float32, (rows, base.manifest.dim), partial(_tensors, base, watch))
     with staged_folder(out, marker=BLOCK_RECORDS_FILE, force=force) as folder:
         write_model_files(folder, config, weights, tokenizer)
         write_block_records(folder / BLOCK_RECORDS_FILE, _column(base, "text", watch))
         write_tfrecord(folder / TITLES_FILE, _column(base, "title", watch))
     return ExportReport(rows, base.manifest.version, watch.seconds)
+
+
+def _known_to_transformers(names: Iterable[str], has_question_embedder: bool) -> dict[str, str]:
+    """Where the weights that 4.37.2 knows stand in a checkpoint with these names, by the names it has for them."""
+    kept = sorted(filter(is_model_weight, names))
+    if not has_question_embedder:
+        return {name: name for name in kept}
+    return {name.removeprefix("query_"): name for name in kept if not name.startswith("embedder.")}
 
 
 def export_blocks(

@@ -19,7 +19,6 @@ from realm.corpus.cutting import block_id_of
 from realm.corpus.pieces import WordPieces, ids
 from realm.corpus.skips import SkipReport
 from realm.errors import ModelError, UsageError
-from realm.features.inputs import SPECIAL_PIECES_OF_A_PAIR
 from realm.interop.release import Release, documents_with_vectors
 from realm.interop.staging import staged_folder
 from realm.models.checkpoints import Checkpoint
@@ -31,6 +30,7 @@ from realm.openqa.model_folder import ModelFolder
 from realm.openqa.write_lock import take_lock
 from realm.openqa.writer import KnowledgeBaseWriter
 from realm.records import Block, Document
+from realm.text.pieces import longest_title
 
 _ROWS_PER_STEP = 8192
 Progress = Callable[[int, int, int, float], None]
@@ -141,11 +141,10 @@ def _whole(documents: list[Document], pieces: WordPieces, max_pieces: int) -> li
     """Documents with one block each, which is all of the document."""
     bodies = pieces.of_texts([document.text for document in documents])
     titles = pieces.of_texts([document.title for document in documents])
-    longest_title = (max_pieces - SPECIAL_PIECES_OF_A_PAIR) // 2
     cuts = []
     for document, body, title in zip(documents, bodies, titles, strict=True):
         content, end = document_hash(document), len(document.text)
         block_id = block_id_of(document.id, content, 0, end)
         block = Block(block_id, document.id, document.title, 0, end, document.text, ids(body))
-        cuts.append(ChunkedDocument(document, content, ids(title)[:longest_title], (block,)))
+        cuts.append(ChunkedDocument(document, content, ids(title)[: longest_title(max_pieces)], (block,)))
     return cuts

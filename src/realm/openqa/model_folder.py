@@ -132,11 +132,7 @@ class ModelFolder:
     @cached_property
     def tokenizer(self) -> PieceTokenizer:
         """Word pieces of plain text."""
-        try:
-            return PieceTokenizer.from_folder(self.folder)
-        except Exception as exc:  # the library has no class of its own for a damaged file
-            path = self.folder / "tokenizer.json"
-            raise ModelError(f"{path} cannot be read as a tokenizer ({exc}). {_ANOTHER}") from exc
+        return PieceTokenizer.from_folder(self.folder)
 
     @cached_property
     def inputs(self) -> InputBuilder:
@@ -216,5 +212,14 @@ def _readable(folder: Path) -> Iterator[None]:
         yield
     except RealmError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as exc:
+    except (
+        OSError,
+        ImportError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as exc:
         raise ModelError(f"{folder} cannot be read as a model ({exc}). {_ANOTHER}") from exc

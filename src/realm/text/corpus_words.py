@@ -12,6 +12,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+
 _ADDITION = re.compile(r"\s+\([^()]*\)\s*\Z")  # "Mercury (planet)"
 _LOWER_WORD = re.compile(r"(?<![\w'’-])[a-z]\w++")
 _DIGEST_BYTES = 8
@@ -44,7 +46,7 @@ class TitleSet:
                 continue
             self.longest_words = max(self.longest_words, words)
             digests.append(_digest(name))
-        self._digests = array("Q", sorted(set(digests)))
+        self._digests = array("Q", np.unique(np.frombuffer(digests, dtype=np.uint64)).tobytes())
         self.digest = hashlib.sha256(self._digests.tobytes()).hexdigest()
 
     def __len__(self) -> int:

@@ -106,7 +106,7 @@ def date_spans(text: str) -> list[tuple[int, int]]:
             continue
         spans.append((_extended(text, start, match.lastgroup), end))
     centuries = [span for match in _CENTURY.finditer(text) if (span := _century(text, match))]
-    return _merged(spans, centuries) if centuries else _merged(spans, [])
+    return _merged(spans, centuries)
 
 
 def _century(text: str, match: re.Match[str]) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from realm.errors import ModelError
 from realm.text.rarity import rarities
 
 
@@ -28,6 +29,15 @@ class Pieces(NamedTuple):
 
     ids: list[int]
     offsets: list[tuple[int, int]]
+
+
+SPECIAL_PIECES_OF_A_PAIR = 3
+"""[CLS] first [SEP] second [SEP]"""
+
+
+def longest_title(max_pieces: int) -> int:
+    """How many word pieces of a title are kept in a block input of at most `max_pieces`: half of what holds text."""
+    return (max_pieces - SPECIAL_PIECES_OF_A_PAIR) // 2
 
 
 class PieceTokenizer:
@@ -46,8 +56,16 @@ class PieceTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> PieceTokenizer:
-        """Read `tokenizer.json` of a model folder."""
-        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        """Read `tokenizer.json` of a model folder.
+
+        Raises:
+            ModelError: It is missing or damaged.
+        """
+        path = folder / "tokenizer.json"
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as exc:  # the library has no class of its own for a damaged file
+            raise ModelError(f"{path} cannot be read as a tokenizer ({exc}). Put a whole one there.") from exc
 
     @property
     def splits_at_signs(self) -> bool:

@@ -23,13 +23,12 @@ from typing import Protocol
 
 from realm.artifacts import sha256_of_file, sha256_of_text, sync_directory
 from realm.corpus.chunking import MAX_PIECES
-from realm.corpus.cutting import SPECIAL_PIECES
 from realm.corpus.folders import files_of
 from realm.corpus.pieces import WordPieces, first_pieces, ids
 from realm.corpus.readers import DOCUMENT_SUFFIXES, read_documents
 from realm.corpus.skips import Skipper
 from realm.errors import CorruptFileError, SourceError
-from realm.text.pieces import PieceTokenizer
+from realm.text.pieces import PieceTokenizer, longest_title
 from realm.training.given_blocks import KNOWLEDGE_BASE, GivenBlock, is_knowledge_base, read_blocks
 from realm.training.token_store import FORMAT, TokenStore, TrainingBlock, tokenizer_digest, write_store
 
@@ -188,7 +187,7 @@ def _first(blocks: Iterable[GivenBlock], max_documents: int | None) -> Iterator[
 def _with_pieces(blocks: Iterator[GivenBlock], tokenizer: PieceTokenizer, max_pieces: int) -> Iterator[TrainingBlock]:
     """Blocks with this tokenizer's word pieces."""
     pieces = WordPieces(tokenizer)
-    room = (max_pieces - SPECIAL_PIECES) // 2
+    room = longest_title(max_pieces)
     trusts: bool | None = None
     while group := list(islice(blocks, _ROWS_AT_ONCE)):
         if not trusts or any(block.title_ids is None or block.body_ids is None for block in group):

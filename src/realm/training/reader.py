@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from realm.artifacts import sha256_of_file
-from realm.features.inputs import SPECIAL_PIECES_OF_A_PAIR, InputBuilder, Inputs, Row
+from realm.features.inputs import InputBuilder, Inputs, Row
 from realm.models.layers import RealmLayer
 from realm.models.losses import marginal_likelihood
 from realm.models.reader import RealmReader
 from realm.models.spans import allowed_spans, correct_spans, span_candidates
-from realm.text.pieces import PieceTokenizer
+from realm.text.pieces import SPECIAL_PIECES_OF_A_PAIR, PieceTokenizer
 from realm.training.closed_form import identity_layer
 from realm.training.distributed import Processes
 from realm.training.job import Figures, Job
