@@ -120,7 +120,7 @@ def test_an_offset_of_a_dropped_version_resolves_where_the_document_is_still_the
         base.document("story/1", version=1)
 
 
-def test_compaction_drops_what_an_unfinished_run_left_and_says_so(
+def test_compaction_drops_what_an_unfinished_run_left_if_told_to_and_says_so(
     kb: Path, tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = live(KnowledgeBase.open(kb))
@@ -131,7 +131,11 @@ def test_compaction_drops_what_an_unfinished_run_left_and_says_so(
         with pytest.raises(ZeroDivisionError):
             index_sources(kb, [source], tiny)
     assert (kb / "pending.json").exists()
-    assert compact(kb).discarded_blocks > 8
+    before = digests(kb)
+    with pytest.raises(KnowledgeBaseError, match=r"holds an unfinished run.*--discard-pending"):
+        compact(kb)
+    assert digests(kb) == before
+    assert compact(kb, discard_pending=True).discarded_blocks > 8
     assert not (kb / "pending.json").exists()
     assert live(KnowledgeBase.open(kb)) == expected
     KnowledgeBase.open(kb).verify()

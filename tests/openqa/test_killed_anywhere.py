@@ -86,7 +86,7 @@ class Fate:
         kind = self._chance.choice(["index", "index", "words", "embed", "prune", "remove", "compact"])
         options = ["--kb", str(self._kb)]
         if kind == "compact":
-            return ["compact", *options], before
+            return ["compact", *options, "--discard-pending"], before
         options.append("--discard-pending")
         if kind == "embed":
             return ["embed", *options], before

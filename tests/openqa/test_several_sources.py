@@ -198,3 +198,37 @@ def test_a_second_writer_is_refused_before_it_reads_anything(
     monkeypatch.setattr(indexing, "read_documents", lambda *arguments, **options: 1 / 0)
     with KnowledgeBaseWriter(tmp_path / "kb", tiny.reference, 16, 288), pytest.raises(BusyError):
         index_sources(tmp_path / "kb", [source], tiny)
+
+
+def test_relative_sources_of_several_folders_are_kept_apart(
+    tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for team in ("sales", "legal"):
+        (tmp_path / team / "notes").mkdir(parents=True)
+        (tmp_path / team / "notes" / f"{team}.txt").write_text(f"The {team} notes.")
+        (tmp_path / team / "notes" / "readme.txt").write_text(f"Of {team}.")
+    kb = tmp_path / "kb"
+    monkeypatch.chdir(tmp_path / "sales")
+    index_sources(kb, [Path("notes")], tiny)
+    monkeypatch.chdir(tmp_path / "legal")
+    with pytest.raises(SourceError, match=r'"readme\.txt" is already that of sales/notes/readme\.txt'):
+        index_sources(kb, [Path("notes")], tiny, prune=True)
+    (tmp_path / "legal" / "notes" / "readme.txt").unlink()
+    assert index_sources(kb, [Path("notes")], tiny, prune=True).removed == 0
+    base = KnowledgeBase.open(kb)
+    assert base.document("sales.txt").source == "sales/notes/sales.txt"
+    assert base.document("legal.txt").source == "legal/notes/legal.txt"
+
+
+def test_a_relative_and_an_absolute_path_are_one_source(
+    tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "notes" / f"{name}.txt").write_text(f"Note {name}.")
+    monkeypatch.chdir(tmp_path)
+    index_sources(Path("kb"), [Path("notes")], tiny)
+    assert KnowledgeBase.open("kb").document("a.txt").source == "notes/a.txt"
+    (tmp_path / "notes" / "b.txt").unlink()
+    monkeypatch.chdir("/")
+    assert index_sources(tmp_path / "kb", [tmp_path / "notes"], tiny, prune=True).removed == 1

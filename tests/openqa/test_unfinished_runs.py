@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from interrupted import cut_short
 from tiny_model import digests, stories, write_jsonl
 
+from realm.corpus.document_store import DocumentStore
 from realm.errors import KnowledgeBaseError
+from realm.openqa import indexing
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
@@ -82,3 +85,25 @@ def test_a_run_that_embedded_nothing_stands_in_nobodys_way(
         with pytest.raises(ZeroDivisionError):
             index_sources(kb, [source], tiny, search="exact")
     assert remove_documents(kb, ["story/4"])[0] == 1
+
+
+def test_what_a_resumed_run_compares_with_stays_until_it_has_ended(
+    tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kb, source = tmp_path / "kb", write_jsonl(tmp_path / "stories.jsonl", stories(12, seed=1))
+    cut_short(kb, source, tiny)
+    write_jsonl(source, [*stories(12, seed=1), *(replace(one, id=f"more/{one.id}") for one in stories(12, seed=2))])
+    monkeypatch.setattr("realm.corpus.lance_table.SMALL_FILES", 2)
+    monkeypatch.setattr(indexing, "_BLOCKS_PER_STEP", 1)
+    note_step, seen = KnowledgeBaseWriter._note_step, []
+
+    def look_again(writer: KnowledgeBaseWriter) -> None:
+        note_step(writer)
+        known = DocumentStore.open(kb / "documents.lance", writer.known.version)
+        seen.append(len(known.get([f"story/{number}" for number in range(12)])))
+
+    monkeypatch.setattr(KnowledgeBaseWriter, "_note_step", look_again)
+    report = index_sources(kb, [source], tiny)
+    assert (report.resumed, report.added) == (True, 12)
+    assert seen == [12] * len(seen)
+    assert len(seen) > 6

@@ -10,6 +10,7 @@ import pytest
 from tiny_model import stories, write_jsonl
 
 from realm.errors import KnowledgeBaseError
+from realm.openqa import verification
 from realm.openqa.compaction import compact
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
@@ -89,3 +90,26 @@ def test_damage_that_only_old_versions_have_is_mended_by_compacting(shared_kb: P
     KnowledgeBase.open(kb).verify()
     compact(kb)
     assert verify_folder(kb) == [4]
+
+
+@pytest.mark.parametrize("change", ["compact", "publish"])
+def test_a_version_that_is_replaced_while_it_is_read_is_no_damage(
+    tmp_path: Path, tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    kb, source = tmp_path / "kb", tmp_path / "stories.jsonl"
+    for seed in (0, 1):
+        index_sources(kb, [write_jsonl(source, stories(4, seed=seed))], tiny)
+    listed = verification.published_versions
+    changes = iter([change])
+
+    def meanwhile(folder: Path) -> list[int]:
+        if next(changes, None) == "compact":
+            found = listed(folder)
+            compact(folder)
+            return found
+        if change == "publish" and KnowledgeBase.open(kb).manifest.version == 2:
+            index_sources(kb, [write_jsonl(source, stories(4, seed=2))], tiny)
+        return listed(folder)
+
+    monkeypatch.setattr(verification, "published_versions", meanwhile)
+    assert verify_folder(kb) == ([3] if change == "compact" else [1, 2, 3])

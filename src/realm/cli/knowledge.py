@@ -156,6 +156,7 @@ def remove(
 def compact(
     kb: KbOption = Path("kb"),
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Make search indexes anew from the vectors.")] = False,
+    discard_pending: DiscardOption = False,
 ) -> None:
     """Drop old versions of a knowledge base, and everything that only they need."""
     from realm.openqa.compaction import compact as compact_folder
@@ -163,7 +164,10 @@ def compact(
 
     with progress_bar("compacting", "") as (bar, task):
         report = compact_folder(
-            kb, rebuild=rebuild, progress=lambda part: bar.update(task, description=f"compacting {part}")
+            kb,
+            rebuild=rebuild,
+            discard_pending=discard_pending,
+            progress=lambda part: bar.update(task, description=f"compacting {part}"),
         )
         bar.update(task, total=1, completed=1, description="compacting")
     _print_discarded(report.discarded_blocks)

@@ -28,6 +28,7 @@ from realm.errors import CorruptFileError, UsageError
 _Test = Callable[[DocumentColumns], Any]
 _COMPARISONS = {"EQ": "equal", "NEQ": "not_equal", "LT": "less", "LTE": "less_equal", "GT": "greater",
                 "GTE": "greater_equal"}  # fmt: skip
+_PARTS = {"Between": {"this", "low", "high"}, "In": {"this", "expressions"}, "Not": {"this"}, "Paren": {"this"}}
 _MIRRORED = {"LT": "GT", "LTE": "GTE", "GT": "LT", "GTE": "LTE"}
 _LINE = r":[0-9]+$"
 _MAX_DEPTH = 50
@@ -106,6 +107,8 @@ class Condition:
     def _parsed(self) -> Any:
         import sqlglot
 
+        if not self.text.isascii() and self.text.encode("utf-8", "ignore").decode("utf-8") != self.text:
+            self._refuse("it is not UTF-8 text")
         try:
             return sqlglot.parse_one(self.text, into=sqlglot.exp.Condition)
         except RecursionError:
@@ -127,6 +130,13 @@ class Condition:
         if depth > _MAX_DEPTH:
             self._refuse("it is nested too deeply")
         kind = type(node).__name__
+        if node.args.get("negate"):  # as some versions of the library have NOT LIKE
+            plain = node.copy()
+            plain.set("negate", None)
+            inner = self._compiled(plain, depth + 1)
+            return lambda columns: pc.invert(inner(columns))
+        if {part for part, value in node.args.items() if value} - _PARTS.get(kind, {"this", "expression"}):
+            kind = ""  # more than is understood here, such as BETWEEN SYMMETRIC
         if kind in ("And", "Or"):
             join = pc.and_kleene if kind == "And" else pc.or_kleene
             tests = [self._compiled(part, depth + 1) for part in node.flatten(unnest=False)]
@@ -138,7 +148,7 @@ class Condition:
             return lambda columns: pc.invert(inner(columns))
         if kind in _COMPARISONS:
             return self._comparison(kind, node.this, node.expression)
-        if kind == "Between" and not node.args.get("symmetric"):
+        if kind == "Between":
             low = self._comparison("GTE", node.this, node.args["low"])
             high = self._comparison("LTE", node.this, node.args["high"])
             return lambda columns: pc.and_kleene(low(columns), high(columns))
@@ -201,7 +211,8 @@ class Condition:
 
     def _column(self, node: Any) -> str:
         """The name of a column; keys of the metadata with `metadata.` before them."""
-        if type(node).__name__ != "Column" or node.args.get("db") or type(node.this).__name__ != "Identifier":
+        parts = {part for part, value in node.args.items() if value}
+        if type(node).__name__ != "Column" or parts - {"this", "table"} or type(node.this).__name__ != "Identifier":
             self._refuse(f"{_short(node.sql())} stands where a column should")
         if node.table not in ("", "metadata"):
             self._refuse(f"{_short(node.sql())} names a table")

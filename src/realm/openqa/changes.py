@@ -99,23 +99,50 @@ class Changed:
         return {id: self._replaced.pop(id) for id in ids if id in self._replaced}
 
 
+class Origin:
+    """Where relative sources begin: at the folder that a knowledge base lies in, wherever they were typed.
+
+    So they mean the same to a run that is begun somewhere else, and to whoever moves both together.
+
+    Args:
+        kb: The knowledge base.
+    """
+
+    def __init__(self, kb: Path) -> None:
+        self._folder = os.path.dirname(os.path.realpath(kb))
+        self._here = os.path.realpath(os.curdir)
+
+    def stored(self, source: str) -> str:
+        """What is stored of a source that begins where the process is."""
+        if os.path.isabs(source) or "://" in source or self._here == self._folder:
+            return source
+        return os.path.relpath(os.path.join(self._here, source), self._folder)
+
+    def file_of(self, source: str) -> str:
+        """The file that a stored source names, without the line or row."""
+        return os.path.join(self._folder, _LINE.sub("", source))
+
+
 class CameFrom:
     """Whether a document came from one of some sources, told by its own source, as it is stored."""
 
-    def __init__(self, sources: Sequence[Path]) -> None:
-        self._paths = {path for source in sources for path in (os.path.realpath(source), _real(str(source)))}
+    def __init__(self, sources: Sequence[Path], origin: Origin) -> None:
+        self._origin = origin
+        self._paths = {
+            path for source in sources for path in (os.path.realpath(source), _real(os.path.abspath(source)))
+        }
         self._folders = tuple(os.path.join(path, "") for path in self._paths)
 
     def __call__(self, source: str) -> bool:
         """Sources that are no files of documents, such as web addresses, lie nowhere."""
-        file = _file_of(source)
-        if "://" in file or not file.lower().endswith(DOCUMENT_SUFFIXES):
+        file = self._origin.file_of(source)
+        if "://" in source or not file.lower().endswith(DOCUMENT_SUFFIXES):
             return False
         path = _real(file)
         return path in self._paths or path.startswith(self._folders)
 
 
-def require_same_file(document: Document, stored: StoredDocument, *, id_prefix: str) -> None:
+def require_same_file(document: Document, stored: StoredDocument, *, id_prefix: str, origin: Origin) -> None:
     """Keep a document whose id is its place below a folder from one at the same place below another folder.
 
     A document that brings its own id may come from any file; so may one whose old file is gone.
@@ -125,7 +152,7 @@ def require_same_file(document: Document, stored: StoredDocument, *, id_prefix: 
     """
     if not f"/{document.source}".endswith(f"/{document.id.removeprefix(id_prefix)}"):
         return
-    old, new = _file_of(stored.document.source), _file_of(document.source)
+    old, new = origin.file_of(stored.document.source), origin.file_of(document.source)
     if os.path.isfile(old) and os.path.realpath(old) != os.path.realpath(new):
         raise SourceError(
             f'{printable(document.source)}: the id "{shortened(document.id)}" is already that of '
@@ -136,11 +163,6 @@ def require_same_file(document: Document, stored: StoredDocument, *, id_prefix: 
 
 def may_replace_any(document: Document, stored: StoredDocument) -> None:
     """No document is kept from taking another's place."""
-
-
-def _file_of(source: str) -> str:
-    """The file that a source names, without the line or row."""
-    return _LINE.sub("", source)
 
 
 def _real(path: str) -> str:

@@ -39,7 +39,7 @@ from realm.openqa.file_digests import (
 )
 from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.manifest import BLOCKS, DOCUMENTS, PENDING, VECTORS, Manifest, published_versions
-from realm.openqa.pending import read_pending
+from realm.openqa.pending import Job, left_over
 from realm.openqa.search_index import faiss_of
 from realm.openqa.versions import named_files, parts_of, publish_manifest
 from realm.openqa.write_lock import take_lock
@@ -66,16 +66,24 @@ class CompactionReport:
     freed_bytes: int
 
 
-def compact(folder: Path, *, rebuild: bool = False, progress: Callable[[str], None] | None = None) -> CompactionReport:
+def compact(
+    folder: Path,
+    *,
+    rebuild: bool = False,
+    discard_pending: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> CompactionReport:
     """Drop old versions, and all that only they need, from a knowledge base.
 
     Args:
         folder: The knowledge base.
         rebuild: Also make anew what is made from the vectors: their int8 copy, and the FAISS file.
+        discard_pending: Throw away what a run that was killed has written.
         progress: Called with the name of every part before it is written.
 
     Raises:
-        KnowledgeBaseError: There is none, or another process is writing it.
+        KnowledgeBaseError: There is none; another process is writing it; or unless `discard_pending`, it holds an
+            unfinished run.
         CorruptFileError: A file that has to be read is damaged; nothing is changed then.
     """
     KnowledgeBase.open(folder)  # Order: the lock would make a folder
@@ -83,8 +91,8 @@ def compact(folder: Path, *, rebuild: bool = False, progress: Callable[[str], No
         base = KnowledgeBase.open(folder)
         before = _bytes(folder)
         old = [version for version in published_versions(folder) if version != base.manifest.version]
-        pending = read_pending(folder)
-        discarded = 0 if pending is None else pending.new_blocks(base.manifest)
+        job = Job("compact")
+        _, discarded = left_over(folder, job, base.manifest.model, base.manifest, discard=discard_pending)
         (folder / PENDING).unlink(missing_ok=True)
         listed = read_file_list(folder, base.manifest.files) if base.manifest.files else {}
         manifest = base.manifest

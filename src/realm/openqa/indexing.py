@@ -23,7 +23,7 @@ from realm.corpus.chunking import ChunkedDocument, chunk_documents
 from realm.corpus.readers import read_documents
 from realm.corpus.skips import SkipReport
 from realm.errors import SourceError
-from realm.openqa.changes import CameFrom, Changed, may_replace_any, require_same_file
+from realm.openqa.changes import CameFrom, Changed, Origin, may_replace_any, require_same_file
 from realm.openqa.estimate import Estimate, estimate
 from realm.openqa.index_report import IndexReport
 from realm.openqa.knowledge_base import KnowledgeBase
@@ -99,9 +99,10 @@ def index_sources(
     report = IndexReport(skipped=SkipReport())
     require_free(folder)
     # Sources that are missing or of no known kind are refused here, whether they are then read or not.
-    read = partial(_read, sources, id_prefix, skip_bad=skip_bad, text_column=text_column, advice=_SKIP)
+    origin = Origin(folder)
+    read = partial(_read, sources, id_prefix, origin, skip_bad=skip_bad, text_column=text_column, advice=_SKIP)
     documents = read(report=report.skipped)
-    check = may_replace_any if prune_all else partial(require_same_file, id_prefix=id_prefix)
+    check = may_replace_any if prune_all else partial(require_same_file, id_prefix=id_prefix, origin=origin)
     known = known_documents(folder, job, model.reference, discard_pending=discard_pending)
     is_large = bytes_of(sources) > MAX_BYTES
     ahead = survey_of_bytes(sources) if is_large else survey(documents, known, check)
@@ -156,7 +157,7 @@ def index_sources(
                     progress(report)
         if prune:
             _require_all_read(report)
-        is_pruned = (lambda source: True) if prune_all else CameFrom(sources)
+        is_pruned = (lambda source: True) if prune_all else CameFrom(sources, origin)
         report.removed = writer.keep_only(changed.seen, is_pruned if prune else None)
         report.manifest = writer.publish()
     return report
@@ -184,11 +185,9 @@ def remove_documents(folder: Path, ids: Sequence[str], *, discard_pending: bool 
         return removed, writer.publish()
 
 
-def _read(sources: Sequence[Path], id_prefix: str, **options: Any) -> Iterator[Document]:
-    documents = read_documents(sources, **options)
-    if not id_prefix:
-        return documents
-    return (replace(document, id=id_prefix + document.id) for document in documents)
+def _read(sources: Sequence[Path], id_prefix: str, origin: Origin, **options: Any) -> Iterator[Document]:
+    documents = read_documents(sources, **options)  # refuses sources that are missing, now and not at the first one
+    return (replace(one, id=id_prefix + one.id, source=origin.stored(one.source)) for one in documents)
 
 
 def _require_all_read(report: IndexReport) -> None:

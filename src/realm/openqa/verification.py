@@ -51,6 +51,8 @@ def check_vectors(vectors: VectorStore, codes: CodeStore) -> None:
 def verify_folder(folder: Path) -> list[int]:
     """Verify the last version and all older ones that can be opened; every file is read once.
 
+    If another process publishes or compacts meanwhile, and something is missing then, it begins again.
+
     Returns:
         The versions, oldest first.
 
@@ -59,6 +61,15 @@ def verify_folder(folder: Path) -> list[int]:
         KnowledgeBaseError: The parts of a version do not belong together.
     """
     published = read_manifest(folder, PUBLISHED)
+    try:
+        return _verify_versions(folder, published)
+    except KnowledgeBaseError:
+        if read_manifest(folder, PUBLISHED) == published:
+            raise
+    return verify_folder(folder)
+
+
+def _verify_versions(folder: Path, published: Manifest | None) -> list[int]:
     versions = published_versions(folder)
     if published is None or versions[-1:] != [published.version]:
         raise CorruptFileError(f"{folder / VERSIONS}: the manifest of the last version is missing. {REBUILD}")

@@ -129,6 +129,7 @@ class KnowledgeBaseWriter:
         is_new = published is None and not self.resumed
         is_clean = not is_new and not (folder / PENDING).exists()
         self._keep = all_files(folder, parts_of(folder)) if is_clean else versions_files(folder)
+        self._keep_for_known = set() if pending is None else named_files(pending.manifest, pending.files)
         self._manifest: Manifest = dataclasses.replace(base, version=version)
         with naming(folder):
             self._parts = Parts(folder, base, is_new=is_new, is_pending=self.resumed)
@@ -261,6 +262,7 @@ class KnowledgeBaseWriter:
             files=write_file_list(self.folder, self.version, self._files),
         )
         publish_manifest(self.folder, self._manifest)
+        self._keep_for_known = set()
         self._sweep()
         return self._manifest
 
@@ -271,5 +273,5 @@ class KnowledgeBaseWriter:
 
     def _sweep(self) -> None:
         """Delete what this writer, and a killed one, wrote on the way and nobody needs."""
-        needed = self._keep | named_files(self._manifest, self._files)
+        needed = self._keep | self._keep_for_known | named_files(self._manifest, self._files)
         sweep(self.folder, all_files(self.folder, parts_of(self.folder)) - needed)
