@@ -63,6 +63,7 @@ def write_bundle(
     temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths]
     try:
         with ExitStack() as stack:
+            paths[0].parent.mkdir(parents=True, exist_ok=True)
             files = [stack.enter_context(path.open("wb")) for path in temporary]
             entries = {b"": serialise_header(Header(shards))}
             for place, (name, value) in enumerate(variables):
