@@ -1,8 +1,8 @@
 """Model inputs from word-piece ids: special tokens, segments, truncation rules, padding.
 
 As in the original release the question is never cut by the reader, only the block is. A title keeps at most half of a
-block input, so that there is always room for the body; the release keeps all of it that fits. Segment 0 is the first part with its [SEP],
-segment 1 the second.
+block input, so that there is always room for the body; the release keeps all of it that fits. Segment 0 is the first
+part with its [SEP], segment 1 the second.
 """
 
 from __future__ import annotations
