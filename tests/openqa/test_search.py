@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tiny_model import stories, write_jsonl
 
+from realm.corpus.conditions import Condition
 from realm.corpus.lexical import LexicalIndex
 from realm.errors import KnowledgeBaseError, UsageError
 from realm.openqa import search as search_file
@@ -253,3 +255,30 @@ def test_weight_is_the_knowledge_bases_own_unless_something_is_said(base: Knowle
         fusion_weight(plain, hybrid=False, weight=0.7)
     with pytest.raises(UsageError, match="a share between 0"):
         fusion_weight(plain, weight=2.0)
+
+
+def test_documents_are_looked_at_once_for_each_of_a_few_conditions(
+    base: KnowledgeBase, vectors: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    block_rows = Condition.block_rows
+
+    def counted(self: Condition, *others: Any) -> NDArray[np.bool_]:
+        looked_at.append(self.text)
+        return block_rows(self, *others)
+
+    monkeypatch.setattr(Condition, "block_rows", counted)
+    search = BlockSearch(base)
+    conditions = [f"id <> 'story/{number}'" for number in range(1, 6)]
+
+    def found(where: str) -> list[list[int]]:
+        return [one.rows.tolist() for one in search.search(QUESTIONS, vectors, 9, where=where).found]
+
+    expected = {where: found(where) for where in conditions[:2]}
+    for _ in range(3):
+        assert {where: found(where) for where in conditions[:2]} == expected
+    assert looked_at == conditions[:2]
+    for where in conditions[2:]:
+        found(where)
+    assert found(conditions[0]) == expected[conditions[0]]
+    assert looked_at == [*conditions, conditions[0]]

@@ -26,6 +26,8 @@ from realm.index.vectors import VectorStore, VectorWriter
 from realm.openqa.manifest import BLOCKS, DOCUMENTS, Manifest
 from realm.openqa.versions import rows_without_document
 
+_FILES_PER_RUN = 4
+
 
 class Parts:
     """Opened at a manifest, and appended to.
@@ -144,6 +146,16 @@ class Parts:
         if documents:
             self.documents.complete_id_index()
         return documents or blocks
+
+    def complete_words(self, max_megabytes: int) -> None:
+        """Bring all blocks into their inverted index, and keep their files few.
+
+        Files are merged where the same parts of that index know them: those of one run before they become a part of
+        their own, and those of many runs when all parts have become one.
+        """
+        self.blocks.merge_small_files(_FILES_PER_RUN)
+        self.blocks.complete(max_megabytes=max_megabytes)
+        self.blocks.merge_small_files()
 
     def files(self) -> list[str]:
         """Paths of all files of both Lance datasets."""

@@ -14,6 +14,7 @@ block is the best.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,8 @@ CANDIDATES = 100
 
 HYBRID_WEIGHT = 0.5
 """Share of the words where a hybrid search is asked for and the knowledge base has no weight of its own."""
+
+_CONDITIONS_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +83,7 @@ class Retrieval:
 
 
 class BlockSearch:
-    """Searches one version of a knowledge base. Keeps what searches share: the last condition.
+    """Searches one version of a knowledge base. Keeps what searches share: the rows of the last few conditions.
 
     Args:
         base: The version.
@@ -94,7 +97,7 @@ class BlockSearch:
         base.check_vectors()
         self._base = base
         self._hides_folders = hides_folders
-        self._last: tuple[str, NDArray[np.bool_]] | None = None
+        self._rows_of: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
 
     def search(
         self,
@@ -143,13 +146,16 @@ class BlockSearch:
         return Retrieval(tuple(_best(found, weight, k) for found in fused))
 
     def _allowed(self, where: str) -> NDArray[np.bool_]:
-        """Which rows a condition leaves. The last answer is kept: whoever asks again mostly asks under the same one."""
-        if self._last is None or self._last[0] != where:
+        """Which rows a condition leaves. For it all documents are looked at, and people ask under the same few."""
+        rows = self._rows_of.pop(where, None)
+        if rows is None:
             condition = Condition(where, hides_folders=self._hides_folders)
             rows = condition.block_rows(self._base.documents, self._base.manifest.blocks)
             rows[self._base.tombstones] = False
-            self._last = (where, rows)
-        return self._last[1]
+        self._rows_of[where] = rows
+        if len(self._rows_of) > _CONDITIONS_KEPT:
+            self._rows_of.popitem(last=False)
+        return rows
 
     def _all_but(self, rows: NDArray[np.int64], allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         left = self._live(allowed)

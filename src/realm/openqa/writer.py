@@ -250,7 +250,7 @@ class KnowledgeBaseWriter:
             return self._unchanged
         self.documents.complete_id_index()
         if self._manifest.lexical:
-            self._parts.blocks.complete(max_megabytes=room(self._max_ram_bytes, BUILD_MEGABYTES << 20) >> 20)
+            self._parts.complete_words(room(self._max_ram_bytes, BUILD_MEGABYTES << 20) >> 20)
         self._advance()
         sync_files(self.folder, self._files.keys() - self._old_files.keys())
         vectors, gone = self.folder / self._manifest.vectors_folder, self._parts.gone
