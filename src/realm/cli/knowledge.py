@@ -184,11 +184,13 @@ def index_with_progress(
     model: ModelFolder,
     *,
     max_ram_bytes: int | None = None,
+    words_only: bool = False,
     **options: Any,
 ) -> IndexReport:
     """Index with a bar on standard error, and before long work a line that says how long; see `index_sources`."""
     from realm.openqa.indexing import index_sources
 
+    is_free = words_only or model.device.type == "cuda"
     with progress_bar("indexing", "blocks") as (bar, task):
         is_first = True
 
@@ -210,8 +212,9 @@ def index_with_progress(
             sources,
             model,
             max_ram_bytes=max_ram_bytes,
-            # Cutting keeps up with a graphics card only if several do it; a processor's cores have enough to do.
-            processes=min(4, os.cpu_count() or 1) if model.device.type == "cuda" and max_ram_bytes is None else 1,
+            # Cutting keeps up with a graphics card only if several do it; cores that embed have enough to do.
+            processes=min(4, os.cpu_count() or 1) if is_free and max_ram_bytes is None else 1,
+            words_only=words_only,
             progress=show,
             **options,
         )
