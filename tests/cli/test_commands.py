@@ -207,3 +207,24 @@ def test_words_first_and_vectors_later(realm: Run, model: Path, tmp_path: Path) 
     said = realm("embed", "--kb", tmp_path / "none")
     assert said.code == 2
     assert "No knowledge base at" in said.err
+
+
+@pytest.mark.parametrize(("encoding", "dash"), [("utf-8", "—"), ("latin-1", "\\u2014")])
+def test_signs_that_a_terminal_does_not_have_are_written_otherwise(kb: Path, encoding: str, dash: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "realm", "search", QUESTION, "--kb", kb],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert dash in done.stdout.decode(encoding)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_that_finds_no_room_is_told_in_one_line(kb: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "realm", "list", "--kb", kb], stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"realm: the output cannot be written: no space is left where it goes.\n",
+    )

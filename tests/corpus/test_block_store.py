@@ -107,11 +107,10 @@ def test_merged_files_hold_the_same_rows_and_older_versions_stay(store: BlockSto
 
 def test_files_stay_few_in_a_long_run(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lance_table, "ROWS_PER_MERGE", 16)
-    monkeypatch.setattr(lance_table, "SMALL_FILES", 5)
     documents = [chunked(number, 1 + number % 3) for number in range(60)]
     for document in documents:
         store.append([document])
-        store.merge_small_files()
+        store.merge_small_files(5)
         files = [name for name in store.files() if name.startswith("data/")]
         assert store.small_files() <= 5
         assert len(files) <= 5 + len(store) // 16 + 1

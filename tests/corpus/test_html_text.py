@@ -43,6 +43,7 @@ def text_of(page: str) -> str:
         ("<template><p>no</template>A<svg><title>no</title><text>no</text></svg>B", "AB"),
         ("<form>Name: <input value=no><select><option>no</select><textarea>no</textarea><button>no</button>", "Name:"),
         ("<title>T</title><noscript>no</noscript>A<iframe src=x>no</iframe>", "A"),
+        ("<div><p>a</p><embed src=x><p>b</p></div><p>c<video><source src=x>no</video>d", "a\n\nb\n\ncd"),
         ("</p></div>a</b>b</html>", "ab"),
         ("a < b <3 </ c", "a < b <3"),
         ("", ""),
@@ -59,11 +60,40 @@ def test_text_is_what_a_reader_of_the_page_sees(page: str, text: str) -> None:
         ("<head><title> My\n page &amp; I</title></head><h1>Heading</h1>", "My page & I"),
         ("<title> </title><p>x</p><h2>Second <i>level</i></h2><h1>First</h1>", "Second level"),
         ("<svg><title>picture</title></svg><h1></h1><h3>Later</h3>", "Later"),
+        ("<title>T</title><svg><title>picture</title></svg><main><title>Second</title></main>", "T"),
+        ("<h1>A<svg><title>picture</title></svg><script>no</script> heading</h1>", "A heading"),
+        ("<main><svg><title>picture</title></svg><title>T</title></main>", "T"),
         ("<p>None", ""),
     ],
 )
 def test_title_is_the_title_element_or_the_first_heading(page: str, title: str) -> None:
     assert html_text(page.encode())[0] == title
+
+
+@pytest.mark.parametrize("page", ["<title>T</title>{}", "<html><head><meta charset=utf-8><title>T</title></head>{}"])
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (
+            "<main><h1>Safety manual</h1><p>The valve opens at 9 bar.</main>",
+            "Safety manual\n\nThe valve opens at 9 bar.",
+        ),
+        ("<article>Hello world</article> tail", "Hello world\n\ntail"),
+        *(
+            (
+                f"<{tag}>One<style>p {{}}</style><script>no</script><title>no</title> two</{tag}><p>Three",
+                "One two\n\nThree",
+            )
+            for tag in ("main", "article", "section", "header", "aside", "figure", "details", "div")
+        ),
+        ("<my-page><my-line>One</my-line></my-page><p>Two", "One\n\nTwo"),
+        ("<nav>no</nav><section>One<footer>no</footer></section>", "One"),
+        ("<noscript><p>no</p></noscript><template><p>no</template><article>One</article>", "One"),
+    ],
+)
+def test_text_is_the_same_where_the_tags_of_html_head_and_body_are_left_out(page: str, body: str, text: str) -> None:
+    for start, end in (("", ""), ("<body>", "</body></html>")):
+        assert html_text(page.format(f"{start}{body}{end}").encode()) == ("T", text)
 
 
 @settings(max_examples=100)

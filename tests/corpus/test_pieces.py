@@ -107,6 +107,62 @@ def test_cut_word_has_parts_within_the_limit_that_make_it_up(
         assert list(ids(found)) == small_pieces.encode_batch([word[start:end]])[0][0]
 
 
+def parts_by_whole_windows(tokenizer: PieceTokenizer, word: str, max_pieces: int) -> list[tuple[int, int, list[int]]]:
+    """The definition of a cut: eight characters for each piece are tokenised, then as many as had few enough pieces."""
+    parts, start = [], 0
+    while start < len(word):
+        end = min(len(word), start + 8 * max_pieces)
+        found = tokenizer.encode_batch([word[start:end]])[0]
+        while len(found.ids) > max_pieces and end > start + 1:
+            end = start + max(1, min(found.offsets[max_pieces][0], end - start - 1))
+            found = tokenizer.encode_batch([word[start:end]])[0]
+        parts.append((start, end, found.ids))
+        start = end
+    return parts
+
+
+RUNS = st.lists(
+    st.text(st.sampled_from("東京鿿㐀、。-+/=ab1é각İΣ½\u0301\u0338\u200b\u3099のทำ"), min_size=1, max_size=12)
+    | st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), max_size=12)
+    | st.builds(str.__mul__, st.sampled_from("東a-各각"), st.integers(1, 120))
+).map("".join)
+
+
+@pytest.mark.parametrize("kind", ["small", "real", "cased", "no Chinese", "white space"])
+def test_word_is_cut_as_if_all_characters_ahead_were_looked_at(kind: str, request: pytest.FixtureRequest) -> None:
+    pieces = request.getfixturevalue("real_pieces" if kind == "real" else "small_pieces")
+    if kind not in ("small", "real"):
+        changed = Tokenizer.from_str(request.getfixturevalue("small_tokenizer").to_str())
+        if kind == "white space":
+            changed.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        else:
+            changed.normalizer = normalizers.BertNormalizer(
+                lowercase=False, strip_accents=False, handle_chinese_chars=kind == "cased"
+            )
+        pieces = PieceTokenizer(changed)
+    words = WordPieces(pieces)
+
+    @settings(max_examples=200)
+    @given(RUNS, st.integers(1, 20))
+    def run(word: str, max_pieces: int) -> None:
+        parts = [(start, end, list(ids(found))) for start, end, found in words.cut(word, max_pieces)]
+        assert parts == parts_by_whole_windows(pieces, word, max_pieces)
+
+    run()
+
+
+@pytest.mark.parametrize(
+    "word", ["東京" * 20_000, "東、京" * 10_000, "x7Rq9ZkW/f3+" * 4_000, "a.東-" * 9_000], ids=lambda word: word[:8]
+)
+def test_long_word_with_signs_is_tokenised_little_more_than_once(small_pieces: PieceTokenizer, word: str) -> None:
+    tokenizer = Counting(small_pieces)
+    tokenizer.splits_at_signs = True
+    pieces = WordPieces(tokenizer)
+    tokenizer.seen.clear()
+    pieces.cut(word, 280)
+    assert sum(map(len, tokenizer.seen)) < 1.4 * len(word)
+
+
 def test_settings_of_the_tokenizer_that_was_handed_in_neither_matter_nor_change(small_tokenizer: Tokenizer) -> None:
     before = small_tokenizer.to_str()
     pieces = PieceTokenizer(small_tokenizer)

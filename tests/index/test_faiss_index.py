@@ -16,10 +16,12 @@ import realm.index.faiss_build
 import realm.index.faiss_index
 import realm.index.faiss_probe
 from realm.errors import CorruptFileError, KnowledgeBaseError
+from realm.index.codes import CodeStore, CodeWriter
 from realm.index.exact import ExactIndex
 from realm.index.faiss_build import build_faiss
 from realm.index.faiss_entry import FaissEntry
 from realm.index.faiss_index import FaissIndex
+from realm.index.faiss_rows import scan_from
 from realm.index.protocol import Hits, Index
 from realm.index.vectors import VectorStore, VectorWriter
 
@@ -160,6 +162,55 @@ def test_newer_rows_are_found_among_older_ones(tmp_path: Path) -> None:
         assert recall(hits, expected) >= 0.94
         newer = [{row for row in best if row >= 4000} for best in expected]
         assert all(best <= set(line) for best, line in zip(newer, hits.rows.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+@pytest.mark.parametrize("share", [None, 0.5, 0.0])
+def test_newer_rows_are_found_by_codes_as_by_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, share: float | None
+) -> None:
+    vectors = clustered(ROWS)
+    vectors[5990:] = vectors[4000]  # of equal scores the lower row comes first
+    store, codes, entry = grown(tmp_path, vectors)
+    gone = np.arange(4001, ROWS, 7)
+    exact = ExactIndex(store, gone, codes)
+    by_vectors = FaissIndex(tmp_path, entry, store, exact, tombstones=gone)
+    allowed = None if share is None else (np.arange(ROWS) < 4000) | (np.random.default_rng(1).random(ROWS) < share)
+    queries = np.concatenate([vectors[4000:4001].astype(np.float32), questions(count)])[:count]
+    expected = by_vectors.search(queries, 20, allowed)
+    monkeypatch.setattr(realm.index.faiss_index, "scan_from", lambda *_: pytest.fail("vectors were scanned"))
+    found = FaissIndex(tmp_path, entry, store, exact, codes=codes, tombstones=gone).search(queries, 20, allowed)
+    assert found.rows.tolist() == expected.rows.tolist()
+    assert found.scores.tolist() == expected.scores.tolist()
+
+
+def test_newer_rows_that_codes_do_not_tell_apart_are_scanned_by_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = clustered(ROWS)
+    vectors[4000:] = vectors[4000] * np.float16(1.001)
+    vectors[4500] = vectors[4000] * np.float16(1.002)
+    store, codes, entry = grown(tmp_path, vectors)
+    index = FaissIndex(tmp_path, entry, store, ExactIndex(store), codes=codes)
+    expected = FaissIndex(tmp_path, entry, store, ExactIndex(store)).search(questions(9), 5)
+    scans = []
+    monkeypatch.setattr(realm.index.faiss_index, "_MIN_USELESS_ROWS", 100)
+    monkeypatch.setattr(realm.index.faiss_index, "scan_from", lambda *args: scans.append(1) or scan_from(*args))
+    found = index.search(questions(9), 5)
+    assert scans
+    assert found.rows.tolist() == expected.rows.tolist()
+    assert found.scores.tolist() == expected.scores.tolist()
+
+
+def grown(folder: Path, vectors: np.ndarray) -> tuple[VectorStore, CodeStore, FaissEntry]:
+    """Vectors and their codes, and a FAISS file of the first 4000."""
+    with VectorWriter(folder, DIM) as writer, CodeWriter(folder, DIM) as codes:
+        writer.append(vectors[:4000])
+        older = VectorStore(folder, writer.publish(), DIM)
+        entry = build_faiss(older, folder, ExactIndex(older))
+        writer.append(vectors[4000:])
+        codes.append(vectors)
+        return VectorStore(folder, writer.publish(), DIM), CodeStore(folder, codes.publish(), DIM), entry
 
 
 def test_many_questions_are_answered_in_parts_as_in_one(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_model import stories, write_jsonl, write_tiny_model
 
+from realm.corpus.document_columns import shown_source
 from realm.errors import BusyError, SourceError
 from realm.openqa import indexing
 from realm.openqa.indexing import index_sources
@@ -16,6 +17,8 @@ from realm.openqa.knowledge_base import KnowledgeBase
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.survey import bytes_of
 from realm.openqa.writer import KnowledgeBaseWriter
+from realm.records import Document
+from realm.serving.writing import put_documents
 
 
 def write(path: Path, text: str) -> Path:
@@ -232,3 +235,16 @@ def test_a_relative_and_an_absolute_path_are_one_source(
     (tmp_path / "notes" / "b.txt").unlink()
     monkeypatch.chdir("/")
     assert index_sources(tmp_path / "kb", [tmp_path / "notes"], tiny, prune=True).removed == 1
+
+
+def test_what_a_server_was_given_is_no_file_that_is_gone(tmp_path: Path, tiny: ModelFolder) -> None:
+    kb, folder = tmp_path / "kb", tmp_path / "wiki"
+    write(folder / "a.txt", "The wolf.")
+    index_sources(kb, [folder], tiny)
+    put = Document("rope", "Rope", "The rope is red.", f"{folder}/rope.txt")
+    put_documents(kb, [put], tiny, tiny.embed)
+    assert index_sources(kb, [folder], tiny, prune=True).removed == 0
+    base = KnowledgeBase.open(kb)
+    assert base.document("rope").source == f"put:{folder}/rope.txt"
+    assert shown_source(base.document("rope").source) == "rope.txt"
+    assert shown_source("put:of my own") == "of my own"

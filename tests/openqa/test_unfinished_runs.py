@@ -107,3 +107,11 @@ def test_what_a_resumed_run_compares_with_stays_until_it_has_ended(
     assert (report.resumed, report.added) == (True, 12)
     assert seen == [12] * len(seen)
     assert len(seen) > 6
+
+
+def test_a_first_run_that_was_killed_is_named_with_what_goes_on_with_it(tmp_path: Path, tiny: ModelFolder) -> None:
+    kb, source = tmp_path / "kb", write_jsonl(tmp_path / "stories.jsonl", stories(3, seed=1))
+    cut_short(kb, source, tiny)
+    message = rf"no complete version yet, but an unfinished run of \d+ blocks\. Finish it with: realm index {source} "
+    with pytest.raises(KnowledgeBaseError, match=message):
+        KnowledgeBase.open(kb)

@@ -33,7 +33,7 @@ def put(writer: KnowledgeBaseWriter, model: ModelFolder, documents: list[Documen
 def test_nothing_is_seen_until_it_is_published(tmp_path: Path, tiny: ModelFolder) -> None:
     with open_writer(tmp_path) as writer:
         put(writer, tiny, stories(2))
-        with pytest.raises(KnowledgeBaseError, match="No knowledge base"):
+        with pytest.raises(KnowledgeBaseError, match="no complete version yet, but an unfinished run"):
             KnowledgeBase.open(tmp_path)
         manifest = writer.publish()
     assert KnowledgeBase.open(tmp_path).manifest == manifest

@@ -5,6 +5,8 @@ Torch and transformers are imported by the commands that need them, never here.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from typing import Annotated
@@ -74,14 +76,23 @@ def main() -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("LANCE_LOG", "error")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # texts hold signs that a terminal may not have
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = app(prog_name="realm", standalone_mode=False)
+        sys.stdout.flush()
     except (UsageError, MissingExtraError) as exc:
         return _complain(str(exc))
     except typer.TyperException as exc:
         return _complain(_with_help_line(exc))
     except (typer.Abort, KeyboardInterrupt):
         result = EXIT_INTERRUPTED
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC or exc.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or else the rest would fail when the process ends
+        return _complain("the output cannot be written: no space is left where it goes.")
     if result == EXIT_INTERRUPTED:  # typer gives this for Ctrl-C, too
         return _complain("stopped; nothing that was complete is lost.", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from realm.cli.options import KbOption, ModelOption
+from realm.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,6 +62,7 @@ def serve(
 
 
 def mcp(
+    context: typer.Context,
     kb: KbOption = Path("kb"),
     model: ModelOption = None,
     http: Annotated[bool, typer.Option("--http", help="Over HTTP instead of standard input and output.")] = False,
@@ -77,6 +79,8 @@ def mcp(
     """
     from realm.extras import require
 
+    if not http and (given := _given_for_http(context)):
+        raise UsageError(f"{given} is of use with --http only. Add that, or leave it out.")
     for module in (*_HTTP, "mcp"):
         require(module, "serve")
     from realm.serving.limits import Limits
@@ -93,3 +97,12 @@ def mcp(
     settings = Settings(host, port, key, tuple(allow_origin or ()))
     service = Service(kb, limits=limits, model=model)
     run_server(service, settings, announce=lambda url: print(f"{url}{MCP_PATH}", flush=True), make_app=create_mcp_app)
+
+
+def _given_for_http(context: typer.Context) -> str:
+    """An option that says something about the address, if one was typed."""
+    for name in ("host", "port", "api_key_file", "allow_origin"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            return f"--{name.replace('_', '-')}"
+    return ""

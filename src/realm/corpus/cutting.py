@@ -1,14 +1,18 @@
 """Where documents are cut: sentences packed into blocks, as plain offsets and pieces.
 
 What comes out is small and made of plain parts, so that it travels cheaply from a process that cuts to one that
-collects; `chunking` makes blocks of it. Knows sentences and word pieces, not where documents come from. Read `Cutter`
-first.
+collects; `chunking` makes blocks of it. Long documents are looked at in windows between sentences, for what is known of
+each sentence and word takes many times the memory of the text. Knows sentences and word pieces, not where documents
+come from. Read `Cutter` first.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from re import Match
 from typing import NamedTuple
 
 from realm.artifacts import sha256_of_text
@@ -18,6 +22,12 @@ from realm.text.pieces import SPECIAL_PIECES_OF_A_PAIR, longest_title
 from realm.text.sentences import sentence_spans
 
 Span = tuple[int, int]
+_Window = tuple[int, list[Span]]  # a document's place in the batch, and some of its sentences
+
+_WINDOW_CHARACTERS = 1 << 18  # where sentences are short, 150 bytes of memory for each
+_WORDS_AT_ONCE = 1 << 12
+# Where a sentence ends is told from the first 28 characters of the next one.
+_CHARACTERS_AHEAD = 64
 
 
 class CutBlock(NamedTuple):
@@ -77,22 +87,79 @@ class Cutter:
 
     def __call__(self, batch: list[Document]) -> list[CutDocument]:
         """Where each of the documents is cut, in their order."""
-        spans = [sentence_spans(document.text) for document in batch]
-        texts = [document.title for document in batch]
-        for document, document_spans in zip(batch, spans, strict=True):
-            text = document.text
-            texts += [text[start:end] for start, end in document_spans]
+        found = self._pieces.of_texts([document.title for document in batch])
+        titles = [first_pieces(title, self._longest_title) for title in found]
+        packers = [
+            _Packer(document, self._room - count(title), self._pieces)
+            for document, title in zip(batch, titles, strict=True)
+        ]
+        for group in _groups(batch):
+            place, spans = group[0]
+            if _is_long(spans):
+                packers[place].add_long_sentence(spans[0])
+            else:
+                self._add(group, batch, packers)
+        return [packer.finish(title) for packer, title in zip(packers, titles, strict=True)]
+
+    def _add(self, group: list[_Window], batch: list[Document], packers: list[_Packer]) -> None:
+        texts = [batch[place].text[start:end] for place, spans in group for start, end in spans]
         rows, borders = self._pieces.rows_of_texts(texts)
         found, limits = rows.tobytes(), (PIECE_BYTES * borders).tolist()
-        cut = []
-        last = len(batch)
-        for place, (document, document_spans) in enumerate(zip(batch, spans, strict=True)):
-            first, last = last, last + len(document_spans)
-            title = first_pieces(found[limits[place] : limits[place + 1]], self._longest_title)
-            packer = _Packer(document, self._room - count(title), self._pieces)
-            packer.add_sentences(document_spans, found, limits[first : last + 1])
-            cut.append(packer.finish(title))
-        return cut
+        last = 0
+        for place, spans in group:
+            first, last = last, last + len(spans)
+            packers[place].add_sentences(spans, found, limits[first : last + 1])
+
+
+def _groups(batch: list[Document]) -> Iterator[list[_Window]]:
+    """Windows of all documents in order, short ones together; a sentence that is longer is a group by itself."""
+    group: list[_Window] = []
+    characters = 0
+    for place, document in enumerate(batch):
+        for spans in _windows(document.text):
+            more = spans[-1][1] - spans[0][0]
+            if group and characters + more > _WINDOW_CHARACTERS:
+                yield group
+                group, characters = [], 0
+            group.append((place, spans))
+            characters += more
+    if group:
+        yield group
+
+
+def _windows(text: str) -> Iterator[list[Span]]:
+    """`sentence_spans(text)`, a part at a time."""
+    if len(text) <= _WINDOW_CHARACTERS:
+        spans = sentence_spans(text)
+        if spans:
+            yield spans
+        return
+    # Where sentences end depends on whether the whole text has capitals: so each part gets a letter, and a line break
+    # that keeps it apart.
+    letter = "\na" if text.islower() else "\nA"
+    start, characters = 0, _WINDOW_CHARACTERS
+    while start < len(text):
+        part = text[start : start + characters]
+        spans = sentence_spans(part + letter)[:-1]
+        is_last = start + len(part) == len(text)
+        limit = len(part) - _CHARACTERS_AHEAD
+        certain = len(spans) if is_last else bisect_right(spans, limit, key=lambda span: span[0]) - 1
+        if certain <= 0 and not is_last:
+            characters *= 2
+            continue
+        if characters > _WINDOW_CHARACTERS:
+            certain = min(certain, 1)  # the long one
+        if certain > 0:
+            yield [(start + first, start + end) for first, end in spans[:certain]]
+        if certain == len(spans):
+            return
+        start += spans[certain][0]
+        characters = _WINDOW_CHARACTERS
+
+
+def _is_long(spans: list[Span]) -> bool:
+    """Whether it is one sentence, longer than a window."""
+    return len(spans) == 1 and spans[0][1] - spans[0][0] > _WINDOW_CHARACTERS
 
 
 class _Packer:
@@ -131,10 +198,26 @@ class _Packer:
         self._parts.append(part)
         self._bytes += len(part)
 
+    def add_long_sentence(self, span: Span) -> None:
+        """Add a sentence of which not all words should be held at once."""
+        parts: list[bytes] = []
+        size = 0
+        for _, word in self._words(span):
+            size += len(word)
+            if size > self._budget_bytes:
+                self._close()
+                self._add_words(span)
+                return
+            parts.append(word)
+        self.add_sentences([span], b"".join(parts), [0, size])
+
+    def _words(self, span: Span) -> Iterator[tuple[Match[str], bytes]]:
+        matches = WORD.finditer(self._document.text, *span)
+        while group := list(islice(matches, _WORDS_AT_ONCE)):
+            yield from zip(group, self._pieces.of_texts([match[0] for match in group]), strict=True)
+
     def _add_words(self, span: Span) -> None:
-        matches = list(WORD.finditer(self._document.text, *span))
-        words = self._pieces.of_texts([match[0] for match in matches])
-        for match, word in zip(matches, words, strict=True):
+        for match, word in self._words(span):
             if count(word) <= self._budget:
                 if self._bytes + len(word) > self._budget_bytes:
                     self._close()

@@ -21,6 +21,8 @@ FIELDS = ("id", "title", "source", "version")
 
 _PREFIX = "metadata."
 _WEB = ("http://", "https://")
+PUT = "put:"
+"""Begins the source of a document that a server was given, which is a name for people and no path of its machine."""
 _NUMBER = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
 
 
@@ -92,7 +94,7 @@ def shown_source(source: str) -> str:
 
     What follows the name stays, such as `:12` for a line; so does a web address.
     """
-    return source if source.startswith(_WEB) else source.rpartition("/")[2]
+    return source if source.startswith(_WEB) else source.removeprefix(PUT).rpartition("/")[2]
 
 
 def metadata_keys(documents: DocumentStore) -> set[str]:

@@ -14,10 +14,12 @@ from typing import Any
 from realm.corpus.lines import decode
 from realm.corpus.skips import BadRecord
 
-# Not read: code, forms, pictures, and what stands around a page's content to lead elsewhere.
+# Not read: code, forms, pictures, and what stands around a page's content to lead elsewhere. Not `head`, for libxml2
+# takes `main`, `article` and the like to be in the head of a page that leaves its tags out; and no element without an
+# end tag, such as `embed`, for libxml2 may end it with its parent.
 _LEFT_OUT = frozenset(
-    "audio button canvas datalist embed footer head iframe math nav noframes noscript object script select style svg "
-    "template textarea video".split()
+    "audio button canvas datalist footer iframe math nav noframes noscript object script select style svg template "
+    "textarea title video".split()
 )
 _PARAGRAPHS = frozenset(
     "address article aside blockquote body details dl fieldset figure form h1 h2 h3 h4 h5 h6 header hr main ol p pre "
@@ -110,17 +112,16 @@ class _Page:
         self._preformatted = 0
         self._titles: list[list[str]] = [[], []]  # of the title element, of the first heading
         self._title_tag = ""  # the element that a title is being read from
-        self._is_head = False
 
     def start(self, tag: str, attributes: Any) -> None:
         self.depth += 1
         if self.depth > self.deepest:
             self.deepest = self.depth
         if self._left_out or tag in _LEFT_OUT:
-            self._left_out += 1
-            self._is_head = self._is_head or tag == "head"
-            if tag == "title" and self._is_head and not self._titles[0]:
+            # Pictures may have titles too.
+            if tag == "title" and not self._left_out and not self._titles[0]:
                 self._title_tag = tag
+            self._left_out += 1
             return
         if tag in _HEADINGS and not self._titles[1]:
             self._title_tag = tag
@@ -131,8 +132,6 @@ class _Page:
         self.depth -= 1
         if tag == self._title_tag:
             self._title_tag = ""
-        if tag == "head":
-            self._is_head = False
         if self._left_out:
             self._left_out -= 1
             return
@@ -141,8 +140,9 @@ class _Page:
             self._break(tag)
 
     def data(self, text: str) -> None:
-        if self._title_tag:
-            self._titles[self._title_tag != "title"].append(text)
+        is_title = self._title_tag == "title"
+        if is_title or (self._title_tag and not self._left_out):
+            self._titles[not is_title].append(text)
         if self._left_out:
             return
         if self._preformatted:

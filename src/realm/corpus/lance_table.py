@@ -128,15 +128,20 @@ class LanceTable:
         """How many small files there are."""
         return sum(fragment.physical_rows < ROWS_PER_MERGE for fragment in self._dataset.get_fragments())
 
-    def merge_small_files(self) -> bool:
-        """Merge small files if there are too many of them, as a long run of appends leaves them; says whether.
+    def merge_small_files(self, most: int = SMALL_FILES) -> bool:
+        """Merge small files if there are more of them than `most`, as many appends leave them; says whether.
 
-        What is merged is small no longer, so that in a run of n rows no row is written more than a few times.
+        What is merged grows until it is small no longer, so that in a run of n rows no row is written more than a few
+        times.
         """
-        is_due = self.small_files() > SMALL_FILES
+        is_due = self.small_files() > most and self._files_to_merge() > most
         if is_due:
             self.merge_files(rows_per_file=ROWS_PER_MERGE)
         return is_due
+
+    def _files_to_merge(self) -> int:
+        """How many small files `merge_files` can merge."""
+        return self.small_files()
 
     def merge_files(self, *, rows_per_file: int = ROWS_PER_FILE) -> None:
         """Merge files of fewer rows, without the deleted ones. Rows keep their order; older versions stay readable."""

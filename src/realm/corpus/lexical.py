@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.block_store import BlockStore
-from realm.corpus.lance_table import ROWS_PER_FILE
+from realm.corpus.lance_table import ROWS_PER_FILE, ROWS_PER_MERGE
 from realm.errors import KnowledgeBaseError
 
 _COLUMNS = ("title", "text")
@@ -119,6 +120,16 @@ class LexicalIndex(BlockStore):
             if tasks:
                 Compaction.commit(self._dataset, [task.execute(self._dataset) for task in tasks])
                 self._dataset.checkout_latest()
+
+    def _files_to_merge(self) -> int:
+        """How many small files stand last and are known to the same parts of the index."""
+        with self._reading():
+            found = [self._description(column) for column in _COLUMNS]
+            parts = [part.fragment_ids for index in found if index is not None for part in index.segments]
+            fragments = self._dataset.get_fragments()[::-1]
+        small = takewhile(lambda fragment: fragment.physical_rows < ROWS_PER_MERGE, fragments)
+        known = [[fragment.fragment_id in part for part in parts] for fragment in small]
+        return sum(1 for _ in takewhile(lambda one: one == known[0], known))
 
     @property
     def unindexed_rows(self) -> int:

@@ -13,6 +13,7 @@ import re
 import string
 import struct
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
@@ -33,6 +34,8 @@ PIECE_BYTES = array("H").itemsize
 _WORDS_PER_TEXT = 128
 _PIECES_PER_WORD = 8
 _CHARACTERS_PER_PIECE = 8  # how far a cut looks ahead, so that it takes linear time
+_CHINESE = "一-\u9fff"
+_NEVER = "(?!)"
 
 
 class PieceTokenizer(Protocol):
@@ -83,6 +86,16 @@ class WordPieces:
                 "this tokenizer's pieces reach across white space, or it adds special tokens; blocks are cut with a "
                 "tokenizer of BERT's kind that adds none"
             )
+        signs = self._signs()
+        self._sign, self._to_last_sign = re.compile(signs), re.compile(f"(?s:.*){signs}")
+
+    def _signs(self) -> str:
+        """Characters that are words by themselves to the tokenizer, as far as that is known; a regular expression."""
+        if not self._tokenizer.splits_at_signs:
+            return _NEVER
+        *parts, whole = self.of_texts(["a", "東", "b", "a東b"])
+        chinese = _CHINESE if b"".join(parts) == whole else ""
+        return f"[{re.escape(string.punctuation)}{chinese}]"
 
     def _forget(self) -> None:
         signs = string.punctuation.encode() if self._tokenizer.splits_at_signs else b""
@@ -137,18 +150,47 @@ class WordPieces:
             itself.
         """
         cuts = []
-        start = 0
+        start, ahead = 0, max_pieces
         while start < len(word):
-            end = min(len(word), start + _CHARACTERS_PER_PIECE * max_pieces)
-            piece_ids, offsets = self._tokenizer.encode_batch([word[start:end]])[0]
+            limit = min(len(word), start + _CHARACTERS_PER_PIECE * max_pieces)
+            end = start
+            piece_ids: list[int] = []
+            starts: list[int] = []  # where each piece begins
+            while end < limit and len(piece_ids) <= max_pieces:
+                border, end = end, self._border_from(word, end + ahead, limit)
+                self._add(word, border, end, piece_ids, starts)
+                ahead = max_pieces // 4 + 1
             while len(piece_ids) > max_pieces and end > start + 1:
                 # By itself, what was the start of a word may have more pieces than it had there: then try
                 # fewer characters.
-                end = start + max(1, min(offsets[max_pieces][0], end - start - 1))
-                piece_ids, offsets = self._tokenizer.encode_batch([word[start:end]])[0]
+                end = max(start + 1, min(starts[max_pieces], end - 1))
+                border = self._border_before(word, start, end)
+                kept = bisect_left(starts, border)
+                del piece_ids[kept:], starts[kept:]
+                self._add(word, border, end, piece_ids, starts)
             cuts.append((start, end, _pack(piece_ids).tobytes()))
-            start = end
+            # The next part will be about as long.
+            start, ahead = end, end - start
         return cuts
+
+    def _border_from(self, word: str, wanted: int, limit: int) -> int:
+        """The first place from `wanted` to `limit` that pieces do not reach across, as far as known; else `limit`."""
+        sign = self._sign.search(word, wanted - 1, limit) if wanted < limit else None
+        return sign.end() if sign else limit
+
+    def _border_before(self, word: str, start: int, end: int) -> int:
+        """The last place from `start` to `end` that pieces do not reach across, as far as known; else `start`."""
+        if self._sign.match(word, end):
+            return end
+        sign = self._to_last_sign.match(word, start, end)
+        return sign.end() if sign else start
+
+    def _add(self, word: str, start: int, end: int, piece_ids: list[int], starts: list[int]) -> None:
+        """Tokenise part of a word."""
+        if start < end:
+            found, offsets = self._tokenizer.encode_batch([word[start:end]])[0]
+            piece_ids += found
+            starts += [start + first for first, _ in offsets]
 
 
 def count(pieces: bytes) -> int:

@@ -6,6 +6,7 @@ Knows CSV (RFC 4180) and its sister with tabs; what a row's fields mean is in `f
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -93,7 +94,11 @@ def _fields(header: list[str], row: list[str], texts: str) -> dict[str, str]:
 
 
 class _Rows:
-    """The rows of a file; after a bad one, the next call goes on in the line behind it.
+    """The rows of a file; after a broken one, the next call goes on in the line behind its first.
+
+    A stray quote makes one row of all lines up to the next quote, so the lines of a row behind its first are kept, to
+    be read again should it be broken. Each is read again once only: what ends a row that has reached one of them does
+    not depend on where the row began. So a later row that reaches one is as broken, and is not followed.
 
     Attributes:
         first_line: Where the row that was read last begins.
@@ -101,9 +106,12 @@ class _Rows:
 
     def __init__(self, path: Path, delimiter: str) -> None:
         self.first_line = 1
-        self._line = 0
+        self._line = self._offset = 0  # the line that was read last, and where the next one begins
         self._row_bytes = 0
         self._lines = numbered_lines(path)
+        self._kept = io.BytesIO()  # lines of a row behind its first, or those to be read again
+        self._last_kept = 0  # the last line to be read again
+        self._end = ("", "")  # reason and problem of every row that reaches a line to be read again
         self._reader = csv.reader(self, delimiter=delimiter, strict=True)
 
     def next_row(self) -> list[str] | None:
@@ -121,20 +129,46 @@ class _Rows:
             except StopIteration:
                 return None
             except csv.Error as exc:
-                raise BadRecord("broken_csv", f"broken row: {exc}; a field with quotes in it is quoted") from exc
+                bad = BadRecord("broken_csv", f"broken row: {exc}; a field with quotes in it is quoted")
+                self._go_back(bad)
+                raise bad from exc
+            except BadRecord as bad:
+                self._go_back(bad)
+                raise
             finally:
                 csv.field_size_limit(limit)
             if row:
                 return row
+
+    def _go_back(self, bad: BadRecord) -> None:
+        """Go back to the line behind the first of a bad row."""
+        if self._line > self.first_line:
+            self._end = (bad.reason, bad.problem)
+            self._last_kept, self._line = self._line, self.first_line
+            self._offset -= self._kept.tell()
+            self._kept.seek(0)
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         """The next line, for the reader of rows, which may need several for one row."""
-        self._line, offset, line = next(self._lines)
+        is_first = self._line < self.first_line
+        if self._line < self._last_kept:
+            if not is_first:
+                raise BadRecord(*self._end)
+            self._line += 1
+            # A line that cannot be read ended the row, and was not kept.
+            line, offset = self._kept.readline() or BadRecord(*self._end), self._offset
+        else:
+            self._line, offset, line = next(self._lines)
+            if self._line == self.first_line + 1:
+                self._kept = io.BytesIO()
         if isinstance(line, BadRecord):
             raise line
+        self._offset = offset + len(line)
+        if not is_first:
+            self._kept.write(line)
         self._row_bytes += len(line)
         if self._row_bytes > MAX_RECORD_BYTES:
             raise too_long(self._row_bytes)

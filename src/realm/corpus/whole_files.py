@@ -15,9 +15,12 @@ from realm.corpus.lines import decode, read_whole
 from realm.corpus.skips import BadRecord, Skipper
 from realm.records import Document
 
-_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*")
+_HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]|$)")
 _UNDERLINE = re.compile(r" {0,3}(?:=+|-{3,})[ \t]*")
-_FENCE = re.compile(r" {0,3}(?:```|~~~)")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_KEY = re.compile(r"[\w\"'][^:]*:(?:\s|$)")
+_TITLE = re.compile(r"title:\s+(.*)")
+_STARTS_OTHER_YAML = frozenset("|>&*!{[%@`#~")
 _SUFFIX = re.compile(r"(?<=.)\.[^.]+(?:\.gz|\.zst)?$", re.IGNORECASE)
 
 
@@ -32,9 +35,11 @@ def read_text(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
 
 
 def read_markdown(path: Path, name: str, skipper: Skipper) -> Iterator[Document]:
-    """A Markdown file as one document; its title is the first heading, or the name made readable."""
+    """A Markdown file as one document; its title is that of its front matter, the first heading, or its name."""
     for document in read_text(path, name, skipper):
-        title = _first_heading(document.text) or document.title
+        lines = document.text.splitlines()
+        front_matter = _front_matter(lines)
+        title = _yaml_title(front_matter) or _first_heading(lines[len(front_matter) :]) or document.title
         yield Document(id=name, title=title, text=document.text, source=document.source)
 
 
@@ -56,18 +61,58 @@ def _readable(name: str) -> str:
     return stem.replace("_", " ").replace("-", " ").strip()
 
 
-def _first_heading(text: str) -> str:
+def _front_matter(lines: list[str]) -> list[str]:
+    """The YAML that a Markdown text begins with, from `---` to `---`, or nothing."""
+    if lines and lines[0].rstrip() == "---":
+        for count, line in enumerate(lines[1:], 2):
+            if line.rstrip() in ("---", "..."):
+                return lines[:count] if any(map(_KEY.match, lines[1:count])) else []
+    return []
+
+
+def _yaml_title(lines: list[str]) -> str:
+    """What `title:` says in YAML, if that stands in its line, or ""."""
+    value = next((found[1].strip() for found in map(_TITLE.match, lines) if found), "")
+    quote = value[:1]
+    if quote in _STARTS_OTHER_YAML:
+        return ""
+    if quote in ("'", '"'):
+        inner = value[1:].rpartition(quote)[0].strip()
+        return inner.replace("''", "'") if quote == "'" else inner.replace('\\"', '"')
+    return value.partition(" #")[0].rstrip()
+
+
+def _first_heading(lines: list[str]) -> str:
     """The first heading of a Markdown text that is not part of a code block, or ""."""
-    previous, is_code = "", False
-    for line in text.splitlines():
-        if _FENCE.match(line):
-            is_code = not is_code
+    previous = fence = ""
+    for line in lines:
+        mark = _FENCE.match(line)
+        behind = line[mark.end() :] if mark else ""
+        if fence:
+            if mark and mark[1].startswith(fence) and not behind.strip():
+                fence = ""
+        elif mark and not (mark[1][0] == "`" and "`" in behind):
+            previous, fence = "", mark[1]
+        elif _HEADING.match(line):
             previous = ""
-        elif not is_code:
-            heading = _HEADING.fullmatch(line)
-            if heading and heading[1]:
-                return heading[1].strip()
-            if previous and _UNDERLINE.fullmatch(line):
-                return previous
-            previous = line.strip()
+            if heading := _heading(line):
+                return heading
+        elif previous and _UNDERLINE.fullmatch(line):
+            return previous
+        else:
+            previous = "" if _is_break(line) else line.strip()
     return ""
+
+
+def _heading(line: str) -> str:
+    """`## A heading ##` as "A heading"."""
+    text = line.strip().lstrip("#").strip()
+    before = text.rstrip("#")
+    is_closed = not before or before[-1].isspace()
+    return before.rstrip() if is_closed else text
+
+
+def _is_break(line: str) -> bool:
+    """Whether a line such as `* * *` stands between paragraphs."""
+    marks = "".join(line.split())
+    return len(marks) >= 3 and marks[0] in "-*_" and not marks.strip(marks[0])

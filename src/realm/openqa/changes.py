@@ -14,6 +14,7 @@ from pathlib import Path
 
 from realm.corpus.chunking import ChunkedDocument, document_hash
 from realm.corpus.digest_set import DigestSet
+from realm.corpus.document_columns import PUT
 from realm.corpus.document_store import DocumentStore, StoredDocument
 from realm.corpus.readers import DOCUMENT_SUFFIXES
 from realm.corpus.skips import printable, shortened
@@ -134,9 +135,9 @@ class CameFrom:
         self._folders = tuple(os.path.join(path, "") for path in self._paths)
 
     def __call__(self, source: str) -> bool:
-        """Sources that are no files of documents, such as web addresses, lie nowhere."""
+        """Sources that are no files of documents, such as web addresses, or that were put by a server, lie nowhere."""
         file = self._origin.file_of(source)
-        if "://" in source or not file.lower().endswith(DOCUMENT_SUFFIXES):
+        if "://" in source or source.startswith(PUT) or not file.lower().endswith(DOCUMENT_SUFFIXES):
             return False
         path = _real(file)
         return path in self._paths or path.startswith(self._folders)

@@ -38,6 +38,7 @@ from realm.openqa.manifest import (
     read_manifest,
     version_name,
 )
+from realm.openqa.pending import read_pending
 from realm.openqa.search_index import search_device
 from realm.openqa.verification import check_vectors, verify_version
 from realm.openqa.versions import naming
@@ -142,7 +143,14 @@ class KnowledgeBase:
         from realm.index.faiss_index import FaissIndex
 
         with self._not_dropped():
-            return FaissIndex(self.folder / INDEX, self.manifest.faiss, self.vectors, exact, tombstones=self.tombstones)
+            return FaissIndex(
+                self.folder / INDEX,
+                self.manifest.faiss,
+                self.vectors,
+                exact,
+                tombstones=self.tombstones,
+                codes=self.codes,
+            )
 
     @property
     def live_blocks(self) -> int:
@@ -253,6 +261,12 @@ def _manifest(folder: Path, version: int | None) -> Manifest:
     if not folder.exists():  # somebody who was replacing it may have been killed in between
         clear_killed(folder.resolve())
     published = read_manifest(folder, PUBLISHED) if folder.is_dir() else None
+    pending = read_pending(folder) if published is None else None
+    if pending is not None:
+        raise KnowledgeBaseError(
+            f"{folder} has no complete version yet, but an unfinished run of {pending.new_blocks(None):,} blocks. "
+            f"Finish it with: {pending.command_line(folder)} (and the options it had)."
+        )
     if published is None:
         raise KnowledgeBaseError(
             f"No knowledge base at {folder}: expected a folder with {PUBLISHED}. Make one with: "

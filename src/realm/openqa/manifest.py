@@ -200,6 +200,8 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
         values: dict[str, Any] = json.loads(text)
     except FileNotFoundError:
         return None
+    except PermissionError as exc:
+        raise KnowledgeBaseError(f"{path} may not be read ({exc.strerror}). Ask as a user who may.") from exc
     except (OSError, ValueError, RecursionError) as exc:
         raise CorruptFileError(f"{path} is not readable as a manifest ({exc}). {REBUILD}") from exc
     found = values.get("format") if isinstance(values, dict) else None

@@ -26,7 +26,7 @@ from realm.index.vectors import VectorStore, VectorWriter
 from realm.openqa.manifest import BLOCKS, DOCUMENTS, Manifest
 from realm.openqa.versions import rows_without_document
 
-_FILES_PER_RUN = 4
+_FILES_PER_RUN = 4  # small files of blocks, at most: the index is kept in up to 16 parts of a run each
 
 
 class Parts:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from importlib.metadata import version
 from typing import Annotated, TypeVar
 
 from mcp.server.mcpserver import MCPServer
@@ -61,7 +62,9 @@ T = TypeVar("T")
 
 def tool_server(service: Service) -> MCPServer:
     """A server of the three tools, over a service that somebody else starts and closes."""
-    server = MCPServer("realm", instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False)
+    server = MCPServer(
+        "realm", version=version("realm-lm"), instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False
+    )
 
     @server.tool(title="Ask the documents", annotations=_READS_ONLY)
     async def ask(

@@ -103,7 +103,7 @@ def listen(settings: Settings) -> tuple[socket.socket, str]:
         raise UsageError(
             f"Cannot listen at {settings.host} port {settings.port}: {reason}. Give another --port; 0 takes a free one."
         ) from exc
-    name = f"[{settings.host}]" if family == socket.AF_INET6 else settings.host
+    name = f"[{settings.host}]" if ":" in settings.host else settings.host
     return listener, f"http://{name}:{listener.getsockname()[1]}"
 
 

@@ -104,7 +104,8 @@ class AnswerShape(BaseModel):
     signs: dict[str, float] = Field(
         description="What the confidence is made of: `log_odds` of the answer among all spans read and "
         "`place_log_odds` of its place alone, the reader's `reader_score`, `overlap` and `likeness` of question and "
-        "sentence, `agreement`: other passages that hold it, `echo`: 1 if the question holds it, `question_pieces`, "
+        "sentence, `block_likeness` of question and passage, `agreement`: other passages that hold it, `echo`: 1 if "
+        "the question holds it, `question_pieces`, `missing_number`: 1 if the passage lacks a number of the question, "
         "`standing` of the passage. Empty where nothing was read."
     )
 

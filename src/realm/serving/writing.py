@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realm.corpus.chunking import chunk_documents, document_hash
+from realm.corpus.document_columns import PUT
 from realm.features.inputs import Row
 from realm.openqa.indexing import remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
@@ -69,6 +70,8 @@ def put_documents(
     job = Job("put", tuple(document.id for document in documents))
     reference = replace(model.reference, name=manifest.model.name)
     with KnowledgeBaseWriter(folder, reference, manifest.dim, pieces, job=job) as writer:
+        # Or else `realm index --prune` would take what stands there for a file that is gone.
+        documents = [replace(one, source=f"{PUT}{one.source}") if one.source else one for one in documents]
         known = writer.known.get([document.id for document in documents], with_text=False)
         changed = [
             document
