@@ -10,6 +10,7 @@ import pytest
 from command_line import Run
 
 from realm.corpus.answers import contains_answer
+from realm.evaluation.predicting import claim_folder
 from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.asked import Asked
 from realm.openqa.calibration import Calibration
@@ -116,3 +117,23 @@ def test_a_damaged_file_of_cases_is_named_with_its_line(realm: Run, questions: P
     said = realm("calibrate", questions, "--kb", kb, "--out", tmp_path / "out", "--top", 2)
     assert said.code == 2
     assert "cases.jsonl, line 1: no cases" in said.err
+
+
+def test_a_file_of_cases_that_is_no_text_is_named_with_its_line(
+    realm: Run, questions: Path, kb: Path, tmp_path: Path
+) -> None:
+    calibrated(realm, questions, kb, tmp_path / "out")
+    cases = tmp_path / "out" / "cases.jsonl"
+    cases.write_bytes(b"\xff" + cases.read_bytes())
+    said = realm("calibrate", questions, "--kb", kb, "--out", tmp_path / "out", "--top", 2)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "cases.jsonl, line 1: no cases" in said.err
+
+
+def test_calibrate_leaves_a_folder_alone_that_another_run_is_writing(
+    realm: Run, questions: Path, kb: Path, tmp_path: Path
+) -> None:
+    with claim_folder(tmp_path / "out", {}, "cases.jsonl"):
+        said = realm("calibrate", questions, "--kb", kb, "--out", tmp_path / "out")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "is being written by another run" in said.err

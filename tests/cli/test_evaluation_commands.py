@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 from command_line import Run
-from tiny_model import stories
+from interrupted import cut_short
+from tiny_model import stories, write_jsonl
 
+from realm.evaluation import beir_index
 from realm.openqa.ask import OpenQA
 from realm.openqa.calibration import Calibration, Confidence
 from realm.openqa.model_folder import ModelFolder
+from realm.openqa.writer import KnowledgeBaseWriter
+from realm.records import Document
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,6 +105,38 @@ def test_evaluate_asks_the_same_sample_every_time_and_questions_without_referenc
     assert len(first) == 3
 
 
+def test_evaluate_of_questions_without_references_prints_one_json_object(realm: Run, kb: Path, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "q.jsonl", *({"id": str(n), "question": f"who saw {n}?"} for n in range(3)))
+    said = realm("evaluate", path, "--kb", kb, "--out", tmp_path / "r", "--top", 1, "--json")
+    predictions = str(tmp_path / "r" / "predictions.jsonl")
+    assert json.loads(said.out) == {"predictions": predictions, "questions": 3, "metrics": {}}
+
+
+def test_evaluate_leaves_a_folder_alone_that_another_run_is_writing(
+    realm: Run, kb: Path, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("evaluate", questions, "--kb", kb, "--out", tmp_path / "r")
+    ask_many, seconds = OpenQA.ask_many, []
+
+    def meanwhile(self: OpenQA, *given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(OpenQA, "ask_many", ask_many)
+        seconds.append(realm(*arguments))
+        return ask_many(self, *given, **named)
+
+    monkeypatch.setattr(OpenQA, "ask_many", meanwhile)
+    assert realm(*arguments).code == 0
+    (second,) = seconds
+    assert second.code == 2
+    assert f"{tmp_path / 'r'} is being written by another run" in second.err
+    assert len((tmp_path / "r" / "predictions.jsonl").read_text().splitlines()) == 5
+
+
+def test_evaluate_refuses_a_folder_it_cannot_write_to_in_one_line(realm: Run, kb: Path, questions: Path) -> None:
+    said = realm("evaluate", questions, "--kb", kb, "--out", "/proc/self")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "/proc/self: cannot be used for a report" in said.err
+
+
 def test_score_prints_figures_and_compares(realm: Run, tmp_path: Path) -> None:
     one = write_lines(tmp_path / "one.jsonl", *(predicted(str(n), "x" if n % 3 else "y", "x") for n in range(30)))
     two = write_lines(tmp_path / "two.jsonl", *(predicted(str(n), "x", "x") for n in range(30)))
@@ -172,14 +208,20 @@ def test_score_loads_no_torch_no_transformers_and_no_store(tmp_path: Path) -> No
     assert found.stdout.splitlines()[-1] == "[]"
 
 
+def write_collection(folder: Path, count: int = 8) -> list[Document]:
+    """A collection whose queries are the beginnings of its documents."""
+    told = stories(count)
+    write_lines(folder / "corpus.jsonl", *({"_id": d.id, "title": d.title, "text": d.text} for d in told))
+    write_lines(folder / "queries.jsonl", *({"_id": str(n), "text": d.text[:40]} for n, d in enumerate(told)))
+    (folder / "qrels").mkdir(exist_ok=True)
+    grades = "".join(f"{n}\t{d.id}\t1\n" for n, d in enumerate(told))
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + grades)
+    return told
+
+
 def test_evaluate_beir_indexes_searches_and_scores(realm: Run, model: Path, tmp_path: Path) -> None:
     pytest.importorskip("ir_measures")
-    told = stories(8)
-    write_lines(tmp_path / "corpus.jsonl", *({"_id": d.id, "title": d.title, "text": d.text} for d in told))
-    write_lines(tmp_path / "queries.jsonl", *({"_id": str(n), "text": d.text[:40]} for n, d in enumerate(told)))
-    (tmp_path / "qrels").mkdir()
-    grades = "".join(f"{n}\t{d.id}\t1\n" for n, d in enumerate(told))
-    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + grades)
+    told = write_collection(tmp_path)
     arguments = ("evaluate-beir", tmp_path, "--kb", tmp_path / "beir", "--model", model, "--batch", 3, "--json")
     said = realm(*arguments)
     assert said.code == 0, said.err
@@ -194,3 +236,99 @@ def test_evaluate_beir_indexes_searches_and_scores(realm: Run, model: Path, tmp_
     assert found["RR@10"]["value"] == pytest.approx(sum(1 / rank for rank in ranks) / 8)
     assert json.loads(realm(*arguments).out) == found
     assert realm("evaluate-beir", tmp_path, "--kb", tmp_path / "beir", "--split", "dev").code == 2
+
+
+def files_of(kb: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in kb.rglob("*") if path.is_file()}
+
+
+def test_evaluate_beir_writes_nothing_when_all_is_there(
+    realm: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ir_measures")
+    write_collection(tmp_path)
+    options = ("--kb", tmp_path / "beir", "--model", model)
+    assert "version 1, 8 documents added" in realm("evaluate-beir", tmp_path, *options).out
+    before = files_of(tmp_path / "beir")
+    monkeypatch.chdir(tmp_path)  # also where the same folder is called otherwise
+    assert "version 1, 0 documents added, 0 updated, 8 unchanged;" in realm("evaluate-beir", ".", *options).out
+    assert files_of(tmp_path / "beir") == before
+
+
+@pytest.mark.parametrize(
+    ("method", "calls", "added", "embedded_before"), [("put", 2, 6, 0), ("embed", 5, 0, 5), ("publish", 0, 0, None)]
+)
+def test_evaluate_beir_that_was_stopped_is_gone_on_with(
+    realm: Run,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    calls: int,
+    added: int,
+    embedded_before: int | None,
+) -> None:
+    """Stopped after some calls, in steps of one document and one block."""
+    pytest.importorskip("ir_measures")
+    write_collection(tmp_path)
+    arguments = ("evaluate-beir", tmp_path, "--kb", tmp_path / "beir", "--model", model)
+    whole, left = getattr(KnowledgeBaseWriter, method), iter(range(calls))
+
+    def stopping(writer: KnowledgeBaseWriter, *given: Any, **named: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return whole(writer, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KnowledgeBaseWriter, method, stopping)
+        patch.setattr(beir_index, "_DOCUMENTS_PER_STEP", 1)
+        patch.setattr(beir_index, "_BLOCKS_PER_STEP", 1)
+        assert realm(*arguments).code == 130
+    again = realm(*arguments)
+    assert again.code == 0, again.err
+    base = OpenQA.load(tmp_path / "beir").knowledge_base
+    assert (base.manifest.documents, base.manifest.is_embedded) == (8, True)
+    left_to_embed = 0 if embedded_before is None else base.live_blocks - embedded_before
+    counts = f"{added} documents added, 0 updated, {8 - added} unchanged; {left_to_embed} blocks embedded"
+    assert f"version 1, {counts}" in again.out
+
+
+def test_evaluate_beir_follows_its_collection(realm: Run, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ir_measures")
+    arguments = ("evaluate-beir", tmp_path, "--kb", tmp_path / "beir", "--model", model)
+    write_collection(tmp_path, 9)
+    assert "9 documents added" in realm(*arguments).out
+    write_collection(tmp_path, 8)
+    assert "version 2, 0 documents added, 0 updated, 1 removed, 8 unchanged;" in realm(*arguments).out
+    # What the same documents are called elsewhere does not make them others.
+    moved = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-moved"))
+    said = realm("evaluate-beir", moved, *arguments[2:])
+    assert "version 3, 0 documents added, 0 updated, 8 unchanged (8 of them moved);" in said.out
+
+
+def test_evaluate_beir_refuses_a_knowledge_base_of_other_documents(
+    realm: Run, kb: Path, model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ir_measures")
+    told = write_collection(tmp_path)
+    write_lines(tmp_path / "corpus.jsonl", *({"_id": d.id, "title": d.title, "text": "Another."} for d in told))
+    before = files_of(kb)
+    said = realm("evaluate-beir", tmp_path, "--kb", kb, "--model", model)
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert f"{kb} holds 8 documents that are not of {tmp_path}" in said.err
+    assert files_of(kb) == before
+
+
+def test_evaluate_beir_throws_an_unfinished_run_away_only_if_told_to(realm: Run, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ir_measures")
+    write_collection(tmp_path)
+    source = write_jsonl(tmp_path / "own.jsonl", stories(3))
+    cut_short(tmp_path / "beir", source, ModelFolder.open(str(model)))
+    arguments = ("evaluate-beir", tmp_path, "--kb", tmp_path / "beir", "--model", model)
+    said = realm(*arguments)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "--discard-pending" in said.err
+    said = realm(*arguments, "--discard-pending")
+    assert said.code == 0, said.err
+    assert "was discarded" in said.err
+    assert "8 documents added" in said.out

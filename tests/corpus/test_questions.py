@@ -210,6 +210,13 @@ def test_dpr_tables_are_questions(tmp_path: Path, header: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("header", ["question,answer", "\ufeffQuestion, Answers", '"question", "answer"'])
+def test_comma_separated_tables_may_have_a_header(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text(f"{header}\r\nwho sings,\"['Linda Davis', 'b']\"\r\n", encoding="utf-8")
+    assert list(read_questions(path)) == [Question("q.csv:2", "who sings", ("Linda Davis", "b"))]
+
+
 def test_comma_separated_and_compressed_tables_are_questions(tmp_path: Path) -> None:
     path = tmp_path / "q.csv.gz"
     path.write_bytes(gzip.compress(b"""who,"['a', 'b']"\n"where, then",['c']\n"""))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realm.corpus.readers import read_documents
+from realm.corpus.skips import SkipReport
 from realm.errors import SourceError
-from realm.evaluation.beir import read_collection, score_rankings, write_documents
+from realm.evaluation.beir import read_collection, read_corpus, score_rankings
 
 DOCUMENTS = [
     {"_id": "1", "title": "One", "text": "First."},
@@ -44,11 +44,32 @@ def test_collection_has_the_judged_queries_of_the_split(collection: Path) -> Non
     assert found.grades == {"a": {"1": 2, "2": 0}}
 
 
-def test_documents_are_written_for_the_index_and_empty_ones_counted(collection: Path, tmp_path: Path) -> None:
-    report = write_documents(read_collection(collection), tmp_path / "documents.jsonl")
-    found = [(d.id, d.title, d.text) for d in read_documents([tmp_path / "documents.jsonl"])]
-    assert found == [("1", "One", "First."), ("2", "Two", "Two")]
+def test_documents_are_read_with_their_places_and_empty_ones_counted(collection: Path) -> None:
+    report = SkipReport()
+    found = [(d.id, d.title, d.text, d.source) for d in read_corpus(read_collection(collection), report)]
+    path = collection.resolve() / "corpus.jsonl.gz"
+    assert found == [("1", "One", "First.", f"{path}:1"), ("2", "Two", "Two", f"{path}:2")]
     assert report.reasons == {"no_text": 1}
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ({"text": "x"}, '"_id" is missing'),
+        ({"_id": 1, "text": "x"}, 'the id "1"'),
+        ({"_id": [], "text": "x"}, "a list"),
+    ],
+)
+def test_bad_documents_are_errors_that_name_the_line(collection: Path, record: dict[str, Any], problem: str) -> None:
+    write_lines(collection / "corpus.jsonl.gz", *DOCUMENTS, record)
+    with pytest.raises(SourceError, match=rf"corpus\.jsonl\.gz:4: .*{problem}"):
+        list(read_corpus(read_collection(collection)))
+
+
+def test_collection_may_be_made_of_links(collection: Path) -> None:
+    (collection / "corpus.jsonl.gz").rename(collection / "blob")
+    (collection / "corpus.jsonl.gz").symlink_to(collection / "blob")
+    assert [document.id for document in read_corpus(read_collection(collection))] == ["1", "2"]
 
 
 def test_missing_and_damaged_files_are_errors(collection: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from realm.errors import UsageError
 from realm.evaluation import curves
 
 FIGURES = {
@@ -37,6 +38,16 @@ def test_every_figure_has_a_panel_with_the_points_of_its_runs(drawn: Any) -> Non
     for panel, series in zip(panels, FIGURES.values(), strict=True):
         lines = [[tuple(point) for point in line.get_xydata()] for line in panel.lines]
         assert lines == [[tuple(map(float, point)) for point in points] for points in series.values()]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("c.txt", "name that ends in .png"), ("c", "name that ends in .png"), ("no/c.png", "cannot be written: No such")],
+)
+def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path, name: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        curves.draw_curves(tmp_path / name, FIGURES)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_looks_the_same_in_all_panels_and_is_named(drawn: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -123,15 +124,46 @@ def test_damaged_predictions_stop_the_run_and_stay_as_they_are(tmp_path: Path) -
 
 
 def test_folder_holds_predictions_of_one_system_alone(tmp_path: Path) -> None:
-    path = claim_folder(tmp_path / "run", {"top": 5, "kb": "a"})
-    path.write_text("")
-    assert claim_folder(tmp_path / "run", {"top": 5, "kb": "a"}) == path
-    with pytest.raises(UsageError, match=r"made with top 5; now it is 3\. Give another folder, or delete"):
-        claim_folder(tmp_path / "run", {"top": 3, "kb": "a"})
-    (tmp_path / "run" / "settings.json").unlink()
+    run = tmp_path / "run"
+    assert claimed(run, {"top": 5, "kb": "a"}) == run / "predictions.jsonl"
+    assert json.loads((run / "settings.json").read_text()) == {"top": 5, "kb": "a"}
+    assert claimed(run, {"top": 5, "kb": "a"}) == run / "predictions.jsonl"
+    with pytest.raises(UsageError, match=r"made with top 5; now it is 3\. Give another folder, or delete") as refused:
+        claimed(run, {"top": 3, "kb": "a"})
+    assert str(refused.value).endswith(f"delete the two files {run / 'predictions.jsonl'} and {run / 'settings.json'}")
+    (run / "settings.json").unlink()
     with pytest.raises(UsageError, match=r"but not the settings\.json"):
-        claim_folder(tmp_path / "run", {"top": 5})
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be used"):
-        claim_folder(tmp_path / "file", {})
-    assert json.loads((claim_folder(tmp_path / "new", {"a": 1}).parent / "settings.json").read_text()) == {"a": 1}
+        claimed(run, {"top": 5})
+
+
+def test_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    with claim_folder(tmp_path / "run", {"top": 5}):
+        with pytest.raises(UsageError, match="is being written by another run"):
+            claimed(tmp_path / "run", {"top": 5})
+        claimed(tmp_path / "run", {"top": 5}, "cases.jsonl")
+    claimed(tmp_path / "run", {"top": 5})
+
+
+@pytest.mark.parametrize("settings", ["[1]", "{", "[" * 10**5, b"\xff"])
+def test_folder_with_damaged_settings_is_refused(tmp_path: Path, settings: str | bytes) -> None:
+    (tmp_path / "settings.json").write_bytes(settings if isinstance(settings, bytes) else settings.encode())
+    with pytest.raises(UsageError, match=r"cannot be used for a report: settings\.json"):
+        claimed(tmp_path, {"top": 5})
+
+
+@pytest.mark.parametrize("taken", ["", "settings.json", "predictions.jsonl", ".predictions.jsonl.lock"])
+def test_folder_that_cannot_be_used_is_refused(tmp_path: Path, taken: str) -> None:
+    out = tmp_path / "run"
+    if taken:
+        claimed(out, {"top": 5})
+        (out / taken).unlink()
+        (out / taken).mkdir()  # which nobody, not even root, can write to
+    else:
+        out.write_text("")
+    with pytest.raises(UsageError, match="cannot be used for a report"):
+        claimed(out, {"top": 5})
+
+
+def claimed(folder: Path, settings: dict[str, Any], name: str = "predictions.jsonl") -> Path:
+    with claim_folder(folder, settings, name) as path:
+        return path

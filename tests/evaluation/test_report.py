@@ -70,6 +70,7 @@ def test_markdown_shows_percent_to_three_digits_and_thresholds(figures: Figures)
     assert "`realm evaluate --batch 1`" in text
     right = sum(j.official for j in judgements() if (j.confidence or 0) >= 0.5)
     assert f"| 0.5 | 50 | {100 * right / 20:.1f} |" in text
+    assert "| least confidence | % of answers given | right % |" in text
     for table in text.split("\n\n"):
         rows = [line for line in table.splitlines() if line.startswith("|")]
         assert len({row.replace("\\|", "").count("|") for row in rows}) <= 1

@@ -137,6 +137,20 @@ def test_expression_that_never_ends_is_counted(tmp_path: Path) -> None:
     assert judged.remarks() == ["1 regular expressions took too long and count as not found"]
 
 
+def test_invalid_expressions_are_counted_also_where_nothing_is_compared_with_them(tmp_path: Path) -> None:
+    path = write_predictions(
+        tmp_path / "p.jsonl",
+        prediction("unanswered", None, ["19(4"], answer_type="regex"),
+        prediction("found by the first", "1945", ["1945", "*"], answer_type="regex"),
+        prediction("only decomposed", "1945", ["[é-ü]"], answer_type="regex"),
+        prediction("a string", "1945", ["("]),
+        prediction("fine", "1945", ["19(4)5"], answer_type="regex"),
+    )
+    judged = judge_file(path)
+    assert judged.invalid == ("*", "19(4", "[é-ü]")
+    assert judged.remarks() == ["3 regular expressions are invalid and count as not found, such as '*'"]
+
+
 def test_only_the_same_questions_are_compared(tmp_path: Path) -> None:
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     first = judge_file(write_predictions(one, prediction("a"), prediction("b")))

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from realm.cli.evaluation import identity
 from realm.cli.options import JsonOption, KbOption, ModelOption
 from realm.cli.output import print_json, progress_bar, stdout
 
@@ -35,6 +34,7 @@ def calibrate(
     """
     from realm.artifacts import sha256_of_file
     from realm.corpus.questions import read_reference_questions
+    from realm.evaluation.asking import identity
     from realm.evaluation.calibrating import fit_confidence, measure_confidence
     from realm.evaluation.calibration_cases import collect_cases, kept_cases
     from realm.evaluation.predicting import claim_folder
@@ -51,8 +51,10 @@ def calibrate(
     }  # fmt: skip
     settings = {**measured, **identity(qa)}
     searches = {"vectors": Searching(hybrid=False), "words": Searching(hybrid=True)}
-    path = claim_folder(out, settings, "cases.jsonl")
-    with progress_bar("asking", "questions", len(references)) as (bar, task):
+    with (
+        claim_folder(out, settings, "cases.jsonl") as path,
+        progress_bar("asking", "questions", len(references)) as (bar, task),
+    ):
         begin, kept = time.monotonic(), kept_cases(path, searches)
 
         def report(done: int) -> None:

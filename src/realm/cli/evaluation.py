@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from realm.cli.options import HybridOption, JsonOption, KbOption, ModelOption, WeightOption, WhereOption
-from realm.cli.output import print_json, print_table, progress_bar, stderr, stdout
+from realm.cli.options import DiscardOption, HybridOption, JsonOption, KbOption, ModelOption, WeightOption, WhereOption
+from realm.cli.output import print_estimate, print_json, print_skipped, print_table, progress_bar, stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from realm.corpus.questions import AnswerType, ReferenceQuestion
-    from realm.evaluation.figures import Figures
+    from realm.evaluation.beir import RetrievalCollection
     from realm.evaluation.scoring import Judged
     from realm.evaluation.significance import PairedTest
     from realm.openqa.ask import OpenQA, Searching
+    from realm.openqa.index_report import IndexReport
+    from realm.openqa.model_folder import ModelFolder
     from realm.records import Answer
 
 RegexOption = Annotated[
@@ -60,6 +61,7 @@ def evaluate(
     A run that was stopped goes on where it was, with the same line.
     """
     from realm.artifacts import sha256_of_file
+    from realm.evaluation.asking import identity
     from realm.evaluation.predicting import claim_folder
     from realm.evaluation.scoring import judge_file
     from realm.openqa.ask import OpenQA, Searching
@@ -80,16 +82,19 @@ def evaluate(
         "min_confidence": min_confidence,
         **asdict(searching),
     }
-    path = claim_folder(out, settings)
 
     def ask(texts: Sequence[str]) -> list[Answer]:
         return qa.ask_many(texts, top=top, retrieve=retrieve, min_confidence=min_confidence, searching=searching)
 
-    _predict(ask, asked, path, top, batch)
-    if not any(reference.question.answers for reference in asked):
-        stdout.print(f"{path}: {len(asked):,} predictions. The questions have no references: there is nothing to score")
-        return
-    _report(judge_file(path), out, f"{questions.name} on {kb.name}", settings, None, json)
+    with claim_folder(out, settings) as path:
+        _predict(ask, asked, path, top, batch)
+        if any(reference.question.answers for reference in asked):
+            _report(judge_file(path), out, f"{questions.name} on {kb.name}", settings, None, json)
+        elif json:
+            print_json({"predictions": str(path), "questions": len(asked), "metrics": {}})
+        else:
+            why = "The questions have no references: there is nothing to score"
+            stdout.print(f"{path}: {len(asked):,} predictions. {why}")
 
 
 def score(
@@ -128,24 +133,25 @@ def evaluate_beir(
     hybrid: HybridOption = None,
     weight: WeightOption = None,
     batch: Annotated[int, typer.Option(min=1, help="Queries searched together.")] = 32,
+    discard_pending: DiscardOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Index a collection in BEIR's layout, unless that is done already, search all queries and score the rankings."""
-    from realm.cli.knowledge import index_with_progress, print_index_report
-    from realm.evaluation.beir import DEPTH, read_collection, score_rankings, write_documents
+    """Index a collection in BEIR's layout, unless that is done already, search all queries and score the rankings.
+
+    The knowledge base holds nothing else. A run that was stopped is gone on with by the same line.
+    """
+    from realm.cli.knowledge import print_index_report
+    from realm.evaluation.beir import DEPTH, read_collection, score_rankings
     from realm.extras import require
     from realm.openqa.ask import OpenQA, Searching
     from realm.openqa.model_folder import ModelFolder
 
     require("ir_measures", "evaluate")
     found = read_collection(collection, split)
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "corpus.jsonl"
-        skipped = write_documents(found, source)
-        report = index_with_progress(kb, [source], ModelFolder.open(model))
-    if skipped.total:
-        stderr.print(skipped.summary())
-    if not json:
+    report = _index(kb, found, ModelFolder.open(model), discard_pending)
+    if json:
+        print_skipped(report.skipped)
+    else:
         print_index_report(report, kb)
     figures = score_rankings(
         _rank(OpenQA.load(kb), found.queries, DEPTH, Searching(None, hybrid, weight), batch), found.grades
@@ -167,20 +173,6 @@ def _read(path: Path, sample: int | None, regex: bool) -> list[ReferenceQuestion
     return [found[place] for place in chosen]
 
 
-def identity(qa: OpenQA) -> dict[str, Any]:
-    """What says which system answers; the model's digest leaves out the reader and the questions' own embedder."""
-    from realm.artifacts import sha256_of_file
-
-    manifest = qa.knowledge_base.manifest
-    return {
-        "kb_version": manifest.version,
-        "kb_blocks": qa.knowledge_base.live_blocks,
-        "model": qa.model.name,
-        "model_digest": manifest.model.digest,
-        "weights_sha256": sha256_of_file(qa.model.folder / "model.safetensors"),
-    }
-
-
 def _predict(
     ask: Callable[[Sequence[str]], list[Answer]], asked: Sequence[ReferenceQuestion], path: Path, read: int, batch: int
 ) -> None:
@@ -196,6 +188,21 @@ def _predict(
 
         predict(asked, ask, path, read=read, batch=batch, progress=show)
         bar.update(task, completed=len(asked))
+
+
+def _index(kb: Path, collection: RetrievalCollection, model: ModelFolder, discard_pending: bool) -> IndexReport:
+    from realm.evaluation.beir_index import index_collection
+
+    with progress_bar("indexing", "blocks") as (bar, task):
+
+        def show(report: IndexReport) -> None:
+            done, total = (report.embedded, report.late) if report.late else (report.characters_seen, report.characters)
+            rate = report.embedded / report.seconds if report.embedded else None
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        return index_collection(
+            kb, collection, model, discard_pending=discard_pending, progress=show, announce=print_estimate
+        )
 
 
 def _rank(
@@ -223,7 +230,7 @@ def _report(
 ) -> None:
     """Print the figures; write them where there is a folder."""
     from realm.evaluation.figures import figures_of
-    from realm.evaluation.report import report_as_json, write_report
+    from realm.evaluation.report import comparison_lines, metric_lines, report_as_json, write_report
 
     figures = figures_of(judged.judgements)
     about: Any = {"settings": settings, "remarks": judged.remarks(), "comparison": comparison}
@@ -233,17 +240,11 @@ def _report(
     if json:
         print_json(report_as_json(figures, **about))
         return
-    _print_figures(figures, judged.remarks(), comparison)
-    if out is not None:
-        stdout.print(f"report: {out / 'report.md'}")
-
-
-def _print_figures(figures: Figures, remarks: Sequence[str], comparison: Mapping[str, PairedTest] | None) -> None:
-    from realm.evaluation.report import comparison_lines, metric_lines
-
-    for remark in remarks:
+    for remark in judged.remarks():
         stderr.print(remark)
     print_table(("metric", "%", "95 % interval", "n"), metric_lines(figures))
     if comparison is not None:
         head = ("second minus first", "points", "95 % interval", "better / worse", "p", "test")
         print_table(head, comparison_lines(comparison))
+    if out is not None:
+        stdout.print(f"report: {out / 'report.md'}")

@@ -14,12 +14,21 @@ import contextlib
 import functools
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 SECONDS_PER_MATCH = 1.0
 
 T = TypeVar("T")
+
+
+def invalid_expressions(expressions: Iterable[str]) -> set[str]:
+    """Those that are no regular expressions, as they are or decomposed: they are never found, or not anywhere."""
+    return {
+        expression
+        for expression in expressions
+        if _compiled(expression) is None or _compiled(unicodedata.normalize("NFD", expression)) is None
+    }
 
 
 class ExpressionMatcher:

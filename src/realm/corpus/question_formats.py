@@ -25,7 +25,10 @@ from realm.errors import SourceError
 Layout = Literal["json_lines", "squad", "table"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_EXPECTED = "expected JSON lines with question and answers, SQuAD JSON, or a table of question, tab and ['answer', ...]"
+_EXPECTED = (
+    "expected JSON lines with question and answers, SQuAD JSON, or a table of question, tab or comma, and "
+    "['answer', ...]"
+)
 
 
 def question_records(path: Path, skipper: Skipper) -> Iterator[Record]:
@@ -59,9 +62,10 @@ def detect_layout(path: Path) -> Layout:
     if not first.startswith(b"{"):
         if is_json_lines or not first:
             return "json_lines"
-        if not first.startswith(b"[") and (b"\t" in first or b",[" in first or b',"[' in first):
-            return "table"
         shown = first[:40].decode("utf-8", "replace")
+        is_row = not first.startswith(b"[") and (b"\t" in first or b",[" in first or b',"[' in first)
+        if is_row or _is_header(shown.split(",")):
+            return "table"
         raise SourceError(f"{path}: no known layout of questions: it begins with {shown!r}; {_EXPECTED}")
     try:
         value = json.loads(first)
@@ -136,7 +140,7 @@ def _table_records(path: Path, skipper: Skipper) -> Iterator[Record]:
         rows = csv.reader(file, delimiter=delimiter)
         try:
             for number, row in enumerate(rows):
-                if not row or (number == 0 and [cell.strip().lower() for cell in row] in _HEADERS):
+                if not row or (number == 0 and _is_header(row)):
                     continue
                 place = f"{path}:{rows.line_num}"
                 try:
@@ -148,6 +152,10 @@ def _table_records(path: Path, skipper: Skipper) -> Iterator[Record]:
 
 
 _HEADERS = (["question", "answer"], ["question", "answers"])
+
+
+def _is_header(cells: list[str]) -> bool:
+    return [cell.strip(' \t"').lower() for cell in cells] in _HEADERS
 
 
 def _fields_of_row(row: list[str]) -> dict[str, Any]:

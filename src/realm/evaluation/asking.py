@@ -1,17 +1,30 @@
-"""What is asked of a knowledge base to be measured besides answers: rankings of documents.
+"""What is asked of a knowledge base to be measured besides answers: rankings of documents, and which system it is.
 
-The only file of this room that needs torch, and only through the system it is handed.
+Needs torch through the system it is handed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from realm.artifacts import sha256_of_file
 from realm.records import Evidence
 
 if TYPE_CHECKING:
     from realm.openqa.ask import OpenQA, Searching
+
+
+def identity(qa: OpenQA) -> dict[str, Any]:
+    """What says which system answers; the model's digest leaves out the reader and the questions' own embedder."""
+    manifest = qa.knowledge_base.manifest
+    return {
+        "kb_version": manifest.version,
+        "kb_blocks": qa.knowledge_base.live_blocks,
+        "model": qa.model.name,
+        "model_digest": manifest.model.digest,
+        "weights_sha256": sha256_of_file(qa.model.folder / "model.safetensors"),
+    }
 
 
 def rank_documents(

@@ -10,17 +10,18 @@ Each of the files may be compressed (.gz, .zst). Knows no model.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from realm.corpus.fields import document_of_fields, is_blank
 from realm.corpus.lines import Record, open_source, read_records
 from realm.corpus.questions import read_questions
-from realm.corpus.skips import BadRecord, Skipper, SkipReport
+from realm.corpus.skips import BadRecord, Skipper, SkipReport, UniqueIds
 from realm.errors import SourceError
 from realm.evaluation.bootstrap import Estimate, mean_estimate
 from realm.extras import require
+from realm.records import Document
 
 MEASURES = ("nDCG@10", "R@100", "RR@10")
 DEPTH = 100
@@ -31,11 +32,13 @@ class RetrievalCollection:
     """One split of a collection.
 
     Attributes:
-        corpus: The file of documents.
+        folder: Where it lies: the same, whatever it was called on the command line.
+        corpus: The file of documents in it.
         queries: Text of each query that has judgements, by id.
         grades: Grade of each judged document, by query and document id; above 0 it answers.
     """
 
+    folder: Path
     corpus: Path
     queries: Mapping[str, str]
     grades: Mapping[str, Mapping[str, int]]
@@ -52,27 +55,38 @@ def read_collection(folder: Path, split: str = "test") -> RetrievalCollection:
     queries = {question.id: question.text for question in questions if question.id in grades}
     if not queries:
         raise SourceError(f"{folder}: no query of the split {split!r} has a judgement")
-    return RetrievalCollection(_find(folder, "corpus.jsonl"), queries, {key: grades[key] for key in queries})
+    found = {key: grades[key] for key in queries}
+    folder = folder.resolve()
+    return RetrievalCollection(folder, _find(folder, "corpus.jsonl"), queries, found)
 
 
-def write_documents(collection: RetrievalCollection, path: Path) -> SkipReport:
-    """Write the collection's documents as JSON lines that `realm index` reads; those without any text are counted."""
-    report = SkipReport()
+def read_corpus(collection: RetrievalCollection, skipped: SkipReport | None = None) -> Iterator[Document]:
+    """Read the collection's documents; one without text has its title as text.
 
-    def convert(record: Record) -> dict[str, str]:
+    Args:
+        collection: The collection.
+        skipped: Where documents with neither text nor title are counted, which are left out.
+
+    Raises:
+        SourceError: A document cannot be read, has no id, or that of an earlier one; the message names the line.
+    """
+    skipped = SkipReport() if skipped is None else skipped
+    ids = UniqueIds()
+
+    def convert(record: Record) -> Document | None:
         title, text = (str(record.fields.get(key) or "") for key in ("title", "text"))
-        if "_id" not in record.fields:
+        if record.fields.get("_id") is None:
             raise BadRecord("bad_id", '"_id" is missing')
-        if not (title + text).strip():
-            raise BadRecord("no_text", "neither title nor text")
-        return {"id": str(record.fields["_id"]), "title": title, "text": text if text.strip() else title}
+        if is_blank(title + text):
+            skipped.add("no_text", f"{record.place}: neither title nor text")
+            return None
+        fields = {"id": record.fields["_id"], "title": title, "text": title if is_blank(text) else text}
+        document = document_of_fields(fields, record.place, record.default_id)
+        ids.claim(document.id)
+        return document
 
-    with path.open("w", encoding="utf-8") as file:
-        for document in read_records(collection.corpus, convert, Skipper(True, report)):
-            file.write(json.dumps(document, ensure_ascii=False) + "\n")
-    if set(report.reasons) - {"no_text"}:
-        raise SourceError("; ".join(report.examples.values()))
-    return report
+    found = read_records(collection.corpus, convert, Skipper(False, None))
+    return (document for document in found if document is not None)
 
 
 def score_rankings(

@@ -114,7 +114,7 @@ def _kept(path: Path, searches: Collection[str]) -> list[CasesOfQuestion]:
         return []
     drop_broken_end(path)
     kept = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             found = json.loads(line)
             kept.append({name: [_case(*values) for values in found[name]] for name in searches})

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from realm.errors import UsageError
 from realm.evaluation.plots import draw, quiet
 from realm.extras import require
 
@@ -29,8 +30,11 @@ def draw_curves(path: Path, figures: Mapping[str, Mapping[str, Series]]) -> Path
         figures: By name of the figure and name of the run; runs have the same colour and mark in all panels.
 
     Raises:
+        UsageError: The file's name does not end in .png, or it cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path}: the picture is a PNG; give a name that ends in .png")
     require("matplotlib", "evaluate")
     runs = list(dict.fromkeys(run for series in figures.values() for run in series))
     columns = min(2, len(figures))
@@ -55,7 +59,10 @@ def draw_curves(path: Path, figures: Mapping[str, Mapping[str, Series]]) -> Path
         if len(runs) > 1:
             picture.legend(lines, runs, fontsize=7.5, ncols=3, frameon=False, loc="outside lower center")
 
-    return draw(path, panels, (columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]))
+    try:
+        return draw(path, panels, (columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]))
+    except OSError as exc:
+        raise UsageError(f"{path}: the picture cannot be written: {exc.strerror or exc}") from exc
 
 
 def _line(place: int) -> Any:

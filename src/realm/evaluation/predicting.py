@@ -5,14 +5,17 @@ Knows how to write predictions down, not how questions are answered: that is han
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from realm.artifacts import write_json_atomically
 from realm.corpus.expressions import ExpressionMatcher
+from realm.corpus.fields import kind_of
 from realm.corpus.questions import ReferenceQuestion
 from realm.errors import QuestionError, UsageError
 from realm.evaluation.judging import holds_answer
@@ -26,39 +29,75 @@ Ask = Callable[[Sequence[str]], Sequence[Answer]]
 Progress = Callable[[int, int], None]
 
 
-def claim_folder(folder: Path, settings: Mapping[str, Any], name: str = PREDICTIONS) -> Path:
-    """Make a folder that holds predictions, or other answers, of these settings alone.
+@contextmanager
+def claim_folder(folder: Path, settings: Mapping[str, Any], name: str = PREDICTIONS) -> Iterator[Path]:
+    """Make a folder that holds predictions, or other answers, of these settings alone, and be its only writer.
 
     Args:
         folder: Made unless it is there.
         settings: What they depend on, JSON-able.
         name: Of the file that they are kept in.
 
-    Returns:
+    Yields:
         That file, which may hold some of an earlier run already.
 
     Raises:
-        UsageError: The folder cannot be made, or holds answers made with other settings.
+        UsageError: The folder cannot be used, another run is writing to it, or it holds answers made with other
+            settings.
     """
+    path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        lock = (folder / f".{name}.lock").open("w")
+    except OSError as exc:
+        raise _unusable(folder, exc) from exc
+    with lock:
+        _take(lock, folder)
+        try:
+            _require_same_settings(path, settings)
+            write_json_atomically(folder / SETTINGS, settings)
+            path.open("a+b").close()  # what cannot be written or read is better known before anything is asked
+        except OSError as exc:
+            raise _unusable(folder, exc) from exc
+        yield path
+
+
+def _take(lock: IO[str], folder: Path) -> None:
+    """Lock it until it is closed; the lock is the operating system's, so that it ends with its process."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        message = f"{folder} is being written by another run. Wait until it is done, or give another folder"
+        raise UsageError(message) from exc
+    except OSError as exc:
+        raise _unusable(folder, exc) from exc
+
+
+def _require_same_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to mix answers that depend on different things."""
+    file = path.with_name(SETTINGS)
+    try:
+        found = json.loads(file.read_bytes())
     except FileNotFoundError:
-        found = None
-    except (OSError, ValueError) as exc:
-        raise UsageError(f"{folder}: cannot be used for a report: {exc}") from exc
-    path = folder / name
+        if path.exists():
+            raise UsageError(f"{path} is there, but not the {SETTINGS} it was made with. Give another folder") from None
+        return
+    except (ValueError, RecursionError) as exc:
+        raise _unusable(path.parent, f"{SETTINGS} is broken JSON: {exc}") from exc
+    if not isinstance(found, dict):
+        raise _unusable(path.parent, f"{SETTINGS} holds {kind_of(found)}, expected an object")
     wanted = json.loads(json.dumps(settings))
-    if found is None and path.exists():
-        raise UsageError(f"{path} is there, but not the {SETTINGS} it was made with. Give another folder")
-    for key in () if found is None else dict.fromkeys([*wanted, *found]):
+    for key in dict.fromkeys([*wanted, *found]):
         if found.get(key) != wanted.get(key):
             raise UsageError(
                 f"{path} was made with {key} {found.get(key)!r}; now it is {wanted.get(key)!r}. "
-                f"Give another folder, or delete {folder}"
+                f"Give another folder, or delete the two files {path} and {file}"
             )
-    write_json_atomically(folder / SETTINGS, wanted)
-    return path
+
+
+def _unusable(folder: Path, why: OSError | str) -> UsageError:
+    problem = (why.strerror or str(why)) if isinstance(why, OSError) else why
+    return UsageError(f"{folder}: cannot be used for a report: {problem}. Give another folder")
 
 
 def predict(

@@ -120,7 +120,7 @@ def report_as_markdown(
         parts += ["## Comparison", _table(head, comparison_lines(comparison))]
     if figures.risk_coverage is not None:
         steps = _steps(figures.risk_coverage)
-        parts += ["## Answering only when sure", _table(("least confidence", "answered %", "right %"), steps)]
+        parts += ["## Answering only when sure", _table(("least confidence", "% of answers given", "right %"), steps)]
     if figures.seconds:
         stages = [
             (stage, *(f"{1000 * value:,.0f}" for value in taken.values())) for stage, taken in figures.seconds.items()

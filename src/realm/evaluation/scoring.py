@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from realm.corpus.expressions import ExpressionMatcher
+from realm.corpus.expressions import ExpressionMatcher, invalid_expressions
 from realm.corpus.questions import AnswerType, read_questions
 from realm.errors import SourceError
 from realm.evaluation.judging import Judgement, judge
@@ -30,6 +30,7 @@ class Judged:
         unknown: Predictions to no question of the question file; they do not count.
         problems: Questions that could not be asked; they count as wrong.
         given_up: Expressions that took too long to match; they count as not found.
+        invalid: References that are no regular expressions and were to be; they count as not found.
     """
 
     judgements: list[Judgement] = field(default_factory=list)
@@ -38,6 +39,7 @@ class Judged:
     unknown: int = 0
     problems: int = 0
     given_up: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
 
     def remarks(self) -> list[str]:
         """What a reader of the figures must know, in lines."""
@@ -47,8 +49,12 @@ class Judged:
             "predictions belong to no question and do not count": self.unknown,
             "questions could not be asked and count as wrong": self.problems,
             "regular expressions took too long and count as not found": len(self.given_up),
+            "regular expressions are invalid and count as not found": len(self.invalid),
         }
-        return [f"{count:,} {what}" for what, count in found.items() if count]
+        remarks = [f"{count:,} {what}" for what, count in found.items() if count]
+        if self.invalid:
+            remarks[-1] += f", such as {self.invalid[0]!r}"
+        return remarks
 
 
 def judge_file(
@@ -72,16 +78,19 @@ def judge_file(
     """
     asked = None if questions is None else _references(questions, answer_type)
     judged, matcher = Judged(), ExpressionMatcher()
+    invalid: set[str] = set()
     for number, prediction in enumerate(_with_references(path, asked, judged), 1):
         judged.problems += bool(prediction.problem)
         if prediction.answers:
             judged.judgements.append(judge(prediction, matcher))
         else:
             judged.unreferenced += 1
+        if prediction.answer_type == "regex":
+            invalid |= invalid_expressions(prediction.answers)
         if progress is not None and number % 1000 == 0:
             progress(number)
     judged.problems -= judged.missing  # counted on their own
-    judged.given_up = tuple(sorted(matcher.given_up))
+    judged.given_up, judged.invalid = tuple(sorted(matcher.given_up)), tuple(sorted(invalid))
     if not judged.judgements:
         raise SourceError(
             f"{path}: no prediction has a reference to compare with. Give a file of them: --questions FILE"

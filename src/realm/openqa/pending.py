@@ -15,7 +15,7 @@ from realm.errors import CorruptFileError, KnowledgeBaseError
 from realm.openqa.file_digests import Digests, as_json, check_files, from_json
 from realm.openqa.manifest import FORMAT, PENDING, Manifest, ModelReference, manifest_from, read_sealed, write_sealed
 
-_LONG_WORK = ("index", "embed", "import dpr")
+_LONG_WORK = ("index", "embed", "import dpr", "evaluate-beir")
 """What can take hours; others are as quickly done again."""
 
 

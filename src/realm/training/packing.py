@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from realm.errors import ModelError
+from realm.errors import ModelError, UsageError
 from realm.models.configuration import RealmConfig
 from realm.openqa.default_model import trunk_folder
 from realm.training.warm_start import TOWERS, WEIGHTS_FILE, differing_weights, find_trained
@@ -44,6 +44,7 @@ def pack_runs(
     Raises:
         ModelError: A run has no result, or that of another job; the two have trunks of different sizes; a weight
             is too large for half precision.
+        UsageError: The folder cannot be written to.
 
     Source of the mean: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
     """
@@ -64,9 +65,12 @@ def pack_runs(
     values |= {key: getattr(RealmConfig(), key) for key in _OF_THE_RUN}
     values["retriever_proj_size"] = configs["embedder"].retriever_proj_size
     values["weights_sha256"] = hashlib.sha256(data).hexdigest()
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "weights.safetensors").write_bytes(data)
-    (out / "config.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "weights.safetensors").write_bytes(data)
+        (out / "config.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise UsageError(f"{out} cannot be written: {exc.strerror or exc}. Give another folder.") from exc
     return len(data)
 
 
