@@ -29,13 +29,13 @@ from realm.interop.google_plan import ImportPlan, plan_google_checkpoint
 from realm.interop.release import (
     TITLES_FILE,
     is_model_weight,
-    refusing,
     require_block_emb,
     tensor_stream,
     write_model_files,
 )
 from realm.interop.tensorflow_bundle import TensorBundle
 from realm.interop.tfrecord import iterate_tfrecord
+from realm.models.checkpoints import refusing
 from realm.models.configuration import RealmConfig
 from realm.text.tokenization import RealmTokenizerFast
 

@@ -27,13 +27,12 @@ from realm.interop.legacy_records import count_block_records, iterate_block_reco
 from realm.interop.release import (
     TITLES_FILE,
     is_model_weight,
-    refusing,
     require_block_emb,
     tensor_stream,
     write_model_files,
 )
 from realm.interop.safetensors_stream import find_stored_tensor
-from realm.models.checkpoints import Checkpoint
+from realm.models.checkpoints import Checkpoint, refusing
 from realm.models.configuration import RealmConfig
 from realm.text.tokenization import RealmTokenizerFast
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 
-from realm.errors import ModelError, RealmError, SourceError
+from realm.errors import ModelError, SourceError
 from realm.interop.safetensors_stream import TensorStream, write_safetensors
 from realm.interop.tfrecord import iterate_tfrecord
 from realm.models.configuration import RealmConfig
@@ -158,27 +156,6 @@ def _next_of(source: _Texts, count: int, first: int, rows: int) -> list[str]:
     if len(found) < count:
         raise SourceError(f"{source.path} has {first + len(found):,} records, and block_emb {rows:,} rows.")
     return found
-
-
-@contextmanager
-def refusing(folder: Path) -> Iterator[None]:
-    """Translate what the libraries raise for damaged or impossible files of a model."""
-    try:
-        yield
-    except RealmError:
-        raise
-    except (
-        OSError,
-        ImportError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        SafetensorError,
-    ) as exc:
-        reason = (str(exc) or type(exc).__name__).splitlines()[0][:300]
-        raise ModelError(f"{folder} cannot be read as a model ({reason}).") from exc
 
 
 def _only(get: Callable[[], Tensor]) -> Iterable[Tensor]:

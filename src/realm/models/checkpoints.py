@@ -6,18 +6,22 @@ Safetensors files and weights-only pickles (`pytorch_model.bin`), whole or shard
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.utils import cached_file
 
-from realm.errors import ModelError, UnsafeFileError
+from realm.errors import ModelError, RealmError, UnsafeFileError
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
+_DAMAGE = (
+    OSError, ImportError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError
+)  # fmt: skip
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
@@ -123,6 +127,22 @@ def find_file(name_or_path: str, filename: str, options: Mapping[str, Any]) -> P
         **hub,
     )
     return None if found is None else Path(found)
+
+
+@contextmanager
+def refusing(folder: Path, advice: str = "") -> Iterator[None]:
+    """Translate what the libraries raise for damaged or impossible files of a model.
+
+    Raises:
+        ModelError: With `advice` behind the reason.
+    """
+    try:
+        yield
+    except RealmError:
+        raise
+    except _DAMAGE as exc:
+        reason = (str(exc) or type(exc).__name__).splitlines()[0][:300]
+        raise ModelError(f"{folder} cannot be read as a model ({reason}). {advice}".rstrip()) from exc
 
 
 def _is_zip(path: Path) -> bool:

@@ -23,11 +23,11 @@ from realm.interop.block_table import COLUMNS, PIECE_COLUMNS, require_known_name
 from realm.interop.huggingface_folder import BLOCK_EMB, BLOCK_RECORDS_FILE
 from realm.interop.legacy_records import write_block_records
 from realm.interop.npy_stream import write_npy
-from realm.interop.release import TITLES_FILE, is_model_weight, refusing, tensor_stream, write_model_files
+from realm.interop.release import TITLES_FILE, is_model_weight, tensor_stream, write_model_files
 from realm.interop.safetensors_stream import TensorStream
 from realm.interop.staging import staged_file, staged_folder
 from realm.interop.tfrecord import write_tfrecord
-from realm.models.checkpoints import Checkpoint
+from realm.models.checkpoints import Checkpoint, refusing
 from realm.models.configuration import RealmConfig
 from realm.openqa.ask import OpenQA
 from realm.openqa.knowledge_base import KnowledgeBase

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import nn
 
 from realm.artifacts import sha256_of_file
 from realm.corpus.block_store import StoredBlock
-from realm.errors import ModelError, RealmError
+from realm.errors import ModelError
 from realm.features.inputs import InputBuilder, Row, batches_of_like_length
-from realm.models.checkpoints import Checkpoint
+from realm.models.checkpoints import Checkpoint, refusing
 from realm.models.configuration import RealmConfig
 from realm.models.cores import Cores
 from realm.models.precision import fastest_dtype
@@ -80,7 +78,7 @@ class ModelFolder:
         """
         _ = self.tokenizer
         digest = hashlib.sha256(sha256_of_file(self.folder / "tokenizer.json").encode())
-        with _readable(self.folder):
+        with refusing(self.folder, _ANOTHER):
             config = RealmConfig.from_pretrained(self.folder).to_dict()
             digest.update(json.dumps({key: config.get(key) for key in _EMBEDDER_CONFIG}).encode())
             _add_weights(digest, self.folder, "embedder.")
@@ -90,7 +88,7 @@ class ModelFolder:
     def reader_sha256(self) -> str:
         """Digest of the reader's weights, which a calibration names."""
         digest = hashlib.sha256()
-        with _readable(self.folder):
+        with refusing(self.folder, _ANOTHER):
             _add_weights(digest, self.folder, "reader.")
         return digest.hexdigest()
 
@@ -117,7 +115,7 @@ class ModelFolder:
     @cached_property
     def networks(self) -> RealmForOpenQA:
         """Embedder and reader, in evaluation mode, in the format the device is fastest in."""
-        with _readable(self.folder):
+        with refusing(self.folder, _ANOTHER):
             model: RealmForOpenQA = RealmForOpenQA.from_pretrained(self.folder, dtype=torch.float32)
             given = set(Checkpoint(self.folder))
         missing = [key for key in model.state_dict() if key not in given and not _UNUSED.search(key)]
@@ -137,7 +135,7 @@ class ModelFolder:
     @cached_property
     def inputs(self) -> InputBuilder:
         """Rows and batches for the networks."""
-        with _readable(self.folder):
+        with refusing(self.folder, _ANOTHER):
             return InputBuilder(self.tokenizer)
 
     def embed(self, rows: Sequence[Row], *, questions: bool = False) -> NDArray[np.float32]:
@@ -203,23 +201,3 @@ def _add_weights(digest: hashlib._Hash, folder: Path, tower: str) -> None:
             dtype = str(tensor.dtype).removeprefix("torch.")
             digest.update(f"{key} {dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
-
-
-@contextmanager
-def _readable(folder: Path) -> Iterator[None]:
-    """Translate what the libraries raise for damaged files."""
-    try:
-        yield
-    except RealmError:
-        raise
-    except (
-        OSError,
-        ImportError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        SafetensorError,
-    ) as exc:
-        raise ModelError(f"{folder} cannot be read as a model ({exc}). {_ANOTHER}") from exc

@@ -65,7 +65,7 @@ class PieceTokenizer:
         try:
             return cls(Tokenizer.from_file(str(path)))
         except Exception as exc:  # the library has no class of its own for a damaged file
-            raise ModelError(f"{path} cannot be read as a tokenizer ({exc}). Put a whole one there.") from exc
+            raise ModelError(f"{path} cannot be read as a tokenizer ({exc}). Give another model folder.") from exc
 
     @property
     def splits_at_signs(self) -> bool:
