@@ -41,7 +41,7 @@ def both_ways(folder: Path, trunk: Path, processes: Processes) -> list[str]:
         processes.barrier()
     embedder, builder = tiny_embedder(trunk), InputBuilder(tokenizer_of(trunk))
     plan = RefreshPlan(str(folder / "documents-30-1.jsonl"), max_pieces=160)
-    recipe = RefreshRecipe(refresh_every_steps=2)
+    recipe = RefreshRecipe(steps=5, learning_rate=0.1, refresh_every_steps=2)
     (folder / "run").mkdir(exist_ok=True)
     refresher = Refresher(
         folder / "run", recipe, blocks, builder, embedder, plan, trunk / "tokenizer.json", processes=processes

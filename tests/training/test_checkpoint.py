@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,7 @@ def test_checkpoint_of_another_model_is_refused_and_left_alone(tmp_path: Path, o
 
 NO_ROOM = {
     "the_system_says": OSError(errno.ENOSPC, "No space left on device"),
+    "copying_says": shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]),
     "the_library_says": SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
 }
 

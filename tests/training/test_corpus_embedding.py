@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from tiny_trunk import tokenizer_of
 from realm.errors import CorruptFileError, ModelError, UsageError
 from realm.features.inputs import InputBuilder
 from realm.models.embedder import RealmEmbedder
+from realm.training import corpus_embedding
 from realm.training.corpus_embedding import EmbeddingProgress, embed_corpus
 from realm.training.corpus_vectors import CorpusVectors, weights_digest
 from realm.training.distributed import Processes
@@ -161,6 +165,35 @@ def test_a_process_that_never_comes_is_said(
         embed_corpus(
             blocks, embedder, builder, tmp_path, rows_per_shard=ROWS, processes=Processes(0, 2), patience_seconds=1
         )
+
+
+def test_a_process_that_is_done_waits_as_long_as_others_make_shards(
+    blocks: TokenStore, embedder: RealmEmbedder, builder: InputBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = corpus_embedding._Work
+    make = work._vectors_of
+
+    def slowly_by_the_first(self: Any, shard: int, report: Callable[[int], None]) -> Any:
+        time.sleep(0.0 if shard % 2 else 0.6)
+        return make(self, shard, report)
+
+    monkeypatch.setattr(work, "_vectors_of", slowly_by_the_first)
+    done: list[int] = []
+
+    def share(rank: int, seconds: float) -> None:
+        embed_corpus(
+            blocks, embedder, builder, tmp_path, rows_per_shard=4, processes=Processes(rank, 2),
+            patience_seconds=seconds,
+        )  # fmt: skip
+        done.append(rank)
+
+    first = threading.Thread(target=share, args=(0, 20.0))
+    first.start()
+    began = time.monotonic()
+    share(1, 1.5)
+    first.join()
+    assert time.monotonic() - began > 1.5
+    assert sorted(done) == [0, 1]
 
 
 def test_progress_gives_rate_and_remaining_time() -> None:

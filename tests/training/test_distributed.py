@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -106,6 +107,17 @@ def test_loss_that_is_no_number_stops_both_processes_and_names_the_one(two: Path
     first, second = seen(two)
     assert first["complaint"] == second["complaint"]
     assert first["complaint"].startswith("Step 6, micro-batch 1 of 1: the loss is nan (process 1). The checkpoint of")
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_share_the_run_folder_do_not_go_on_from_different_steps(two: Path) -> None:
+    first, second = seen(two)
+    assert first["unshared"].partition("node-0")[2] == second["unshared"].partition("node-1")[2]
+    assert re.match(
+        r": process 0 sees a checkpoint of step 11 \([0-9a-f]{12}\) there, process 1 no checkpoint\. All",
+        first["unshared"].partition("node-0")[2],
+    )
+    assert not (two / "node-1" / "finished.json").exists()
 
 
 def test_one_process_shares_nothing_and_needs_no_group() -> None:

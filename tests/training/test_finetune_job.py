@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from finetune_towns import gradients_of_step, ready, town_recipe, write_towns
-from tiny_trunk import tokenizer_of
+from finetune_towns import gradients_of_step, ready, town_questions, town_recipe, write_towns
+from tiny_trunk import tokenizer_of, write_lines
 from torch import Tensor
 
 from realm.openqa.model import RealmForOpenQA
@@ -18,6 +18,7 @@ from realm.openqa.model_folder import ModelFolder
 from realm.training.distributed import Processes
 from realm.training.finetune import FinetuneJob
 from realm.training.finetune_questions import AskedQuestion
+from realm.training.job_report import JobReport
 from realm.training.loop import train
 
 
@@ -118,6 +119,29 @@ def test_dev_figures_are_those_of_the_same_equations_and_of_texts(folder: Path, 
         assert any(text in whole for whole in texts)
         assert text.strip()
     assert "official_exact_match" not in job.dev_figures()
+
+
+def test_questions_that_are_left_out_are_said_and_too_long_ones_count_as_wrong(folder: Path, tmp_path: Path) -> None:
+    asked = town_questions()
+    too_long = [{"question": "who? " * 60, "answers": ["1300"]}] * 6
+    write_lines(tmp_path / "learn.jsonl", [*asked, *too_long[:2], {"question": "who?"}])
+    write_lines(tmp_path / "dev.jsonl", [*asked[:4], *too_long, {"question": "who?"}])
+    write_lines(tmp_path / "short.jsonl", asked[:4])
+    said: list[str] = []
+    figures = {}
+    for dev in ("dev.jsonl", "short.jsonl"):
+        recipe = town_recipe(folder, questions=(str(tmp_path / "learn.jsonl"),), dev=str(tmp_path / dev))
+        job = FinetuneJob(recipe, tmp_path / "run", report=JobReport(say=said.append))
+        job.begin_step(0)
+        figures[dev] = job.dev_figures(lambda text, question: True)
+    assert said == [
+        "questions to learn from: skipped 3: question_too_long 2, no_answer 1",
+        "questions to measure by: skipped 7: question_too_long 6, no_answer 1",
+        "questions to learn from: skipped 3: question_too_long 2, no_answer 1",
+    ]
+    assert figures["short.jsonl"]["official_exact_match"] == 1
+    assert figures["short.jsonl"]["top_10_match"] > 0
+    assert figures["dev.jsonl"] == pytest.approx({key: 0.4 * value for key, value in figures["short.jsonl"].items()})
 
 
 @pytest.mark.parametrize("changes", [{}, {"train_blocks": True}, {"freeze_retriever": True}])

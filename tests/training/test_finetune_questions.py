@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tiny_trunk import tokenizer_of, write_lines
 from realm.errors import RealmError, RecipeError, SourceError
 from realm.training.distributed import Processes
 from realm.training.finetune_questions import Mixture, Questions
+from realm.training.reading_data import is_kept_aside
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +132,44 @@ def test_questions_that_teach_nothing_are_counted_by_reason(trunk: Path, tmp_pat
     questions = questions_of(trunk, tmp_path, "some.jsonl")
     assert len(questions) == 1
     assert questions.skipped.reasons == {"no_answer": 2, "question_too_long": 1}
+    assert not questions.skipped_dev.total
     write_lines(tmp_path / "none.jsonl", records[1:])
     with pytest.raises(RecipeError, match=r"no question with an answer to learn from \(skipped 3: no_answer 2"):
         questions_of(trunk, tmp_path, "none.jsonl")
-    with pytest.raises(RecipeError, match="no question with an answer to measure by"):
+    with pytest.raises(RecipeError, match=r"no question with an answer to measure by \(skipped 3: no_answer 2"):
         questions_of(trunk, tmp_path, "some.jsonl", dev="none.jsonl")
+
+
+LONG = [{"question": f"who {number}? " * 30, "answers": ["people"]} for number in range(6)]
+
+
+@pytest.mark.parametrize("way", ["dev", "keep_aside"])
+def test_questions_to_measure_by_that_are_too_long_stay_in_their_number(trunk: Path, tmp_path: Path, way: str) -> None:
+    write_lines(tmp_path / "learn.jsonl", town_questions()[:3])
+    write_lines(tmp_path / "dev.jsonl", [*town_questions(), *LONG, {"question": "who?"}])
+    if way == "dev":
+        questions = questions_of(trunk, tmp_path, "learn.jsonl", dev="dev.jsonl")
+        asked, too_long = 24, 6
+        assert not questions.skipped.total
+        assert questions.skipped_dev.reasons == {"question_too_long": 6, "no_answer": 1}
+    else:
+        questions = questions_of(trunk, tmp_path, "dev.jsonl;keep_aside=3")
+        asked, too_long = len(questions.dev), sum(is_kept_aside(one["question"], 3) for one in LONG)
+        assert 0 < too_long < 6
+        assert questions.skipped_dev.reasons["question_too_long"] == too_long
+        assert questions.skipped.reasons["question_too_long"] == 6 - too_long
+    sample, count = questions.sample_of_dev(1000)
+    assert (len(sample), count) == (asked, asked + too_long)
+    assert {one.number for one in sample} == {one.number for one in questions.dev}
+    assert questions.sample_of_dev(1000) == (sample, count)
+    # A part of all is drawn evenly: those that are too long are in it as often as among all.
+    parts = [questions.sample_of_dev(most) for most in range(1, count + 1)]
+    assert [count for _, count in parts] == list(range(1, count + 1))
+    assert all(len(after[0]) - len(before[0]) in (0, 1) for before, after in pairwise(parts))
+
+
+def test_no_questions_to_measure_by_are_none(trunk: Path, folder: Path) -> None:
+    assert questions_of(trunk, folder, "asked.jsonl").sample_of_dev(9) == ([], 0)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,43 @@ def test_numbers_are_computed_in_the_devices_format_and_kept_in_full(
         assert not torch.equal(job.model.get_parameter(name), value), name
 
 
+class Stopped(BaseException):
+    pass
+
+
+def stopped_at(step: int, run: Path) -> None:
+    def stop(now: int) -> None:
+        if now == step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(ToyJob(before_step=stop), SETTINGS, run)
+
+
+def test_run_whose_loss_is_no_number_goes_on_with_a_lower_learning_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped_at(6, tmp_path)
+    mended = dataclasses.replace(SETTINGS, learning_rate=0.01, clip_norm=0.25, log_every_steps=1)
+    train(ToyJob(), mended, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    rates = {line["step"]: line["learning_rate"] for line in lines if "learning_rate" in line and line["step"] > 4}
+    assert rates == pytest.approx({step + 1: learning_rate_at(mended, step) for step in range(4, 11)})
+    assert {"step": 4, "new_learning_rate": 0.01} in lines
+    assert {"step": 4, "new_clip_norm": 0.25} in lines
+    assert [record.message for record in caplog.records] == [
+        "From step 5 on learning_rate is 0.01; it was 0.05.",
+        "From step 5 on clip_norm is 0.25; it was 0.5.",
+    ]
+
+
+def test_run_that_goes_on_as_it_began_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stopped_at(6, tmp_path)
+    train(ToyJob(), SETTINGS, tmp_path)
+    assert not caplog.records
+    assert "new_" not in (tmp_path / "log.jsonl").read_text()
+
+
 def test_model_without_anything_to_train_is_refused(tmp_path: Path) -> None:
     job = ToyJob()
     job.model.requires_grad_(False)

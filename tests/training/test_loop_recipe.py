@@ -12,6 +12,9 @@ import pytest
 
 from realm.errors import RecipeError
 from realm.training.embedder_recipe import EmbedderRecipe
+from realm.training.finetune_recipe import FinetuneRecipe
+from realm.training.ict_recipe import IctRecipe
+from realm.training.pretrain_recipe import PretrainRecipe
 from realm.training.reader import ReaderRecipe
 from realm.training.recipe import LoopRecipe, LoopSettings, build
 
@@ -73,6 +76,53 @@ def test_value_out_of_range_is_refused_with_the_range(key: str, value: object, m
     with pytest.raises(RecipeError) as caught:
         build(Job, {**VALUES, key: value}, "r.toml")
     assert str(caught.value) == f"r.toml: {message}."
+
+
+def test_patience_needs_something_that_is_measured() -> None:
+    said = r"^--set: patience is 3, but evaluate_every_steps is 0, so nothing is measured"
+    with pytest.raises(RecipeError, match=said):
+        build(Job, {**VALUES, "patience": 3}, "r.toml", ["patience"])
+    assert build(Job, {**VALUES, "patience": 3, "evaluate_every_steps": 2}, "r.toml").patience == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Job, {"trunk": ""}),
+        (ReaderRecipe, {"sources": [], "trunk": "t"}),
+        (IctRecipe, {"blocks": "", "trunk": "t"}),
+        (PretrainRecipe, {"corpus": "", "encoder": "t"}),
+        (PretrainRecipe, {"encoder": "", "corpus": "c"}),
+        (FinetuneRecipe, {"corpus": "", "questions": ["q"], "model": "m"}),
+        (FinetuneRecipe, {"questions": [], "corpus": "c", "model": "m"}),
+    ],
+)
+def test_key_that_must_be_given_is_not_empty(kind: type[LoopRecipe], values: dict[str, Any]) -> None:
+    key = next(iter(values))
+    with pytest.raises(RecipeError, match=f"^--set: {key} is empty"):
+        build(kind, {"steps": 3, "learning_rate": 0.1, **values}, "r.toml", values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said", "mend"),
+    [
+        (IctRecipe, {"blocks": "b", "trunk": "t"}, "held_out_blocks is 0", {"held_out_blocks": 8}),
+        (PretrainRecipe, {"corpus": "c", "encoder": "t", "held_out_share": 0.0}, "held_out_share is 0",
+         {"held_out_share": 0.1}),
+        (FinetuneRecipe, {"corpus": "c", "questions": ["q"], "model": "m"}, "There are no questions to measure by",
+         {"questions": ["q;keep_aside=9"]}),
+        (FinetuneRecipe, {"corpus": "c", "questions": ["q"], "model": "m"}, "There are no questions to measure by",
+         {"dev": "q"}),
+    ],
+)  # fmt: skip
+def test_dev_metric_of_nothing_is_refused_at_once(
+    kind: type[LoopRecipe], values: dict[str, Any], said: str, mend: dict[str, Any]
+) -> None:
+    build(kind, {"steps": 3, **values}, "r.toml")
+    measured = {"steps": 3, "evaluate_every_steps": 2, **values}
+    with pytest.raises(RecipeError, match=said):
+        build(kind, measured, "r.toml")
+    build(kind, {**measured, **mend}, "r.toml")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tiny_trunk import tokenizer_of
 from realm.errors import RecipeError
 from realm.text.pieces import Pieces, PieceTokenizer
 from realm.text.salient import SalientSpan
-from realm.training.masking import MaskedSentence, Masker, Skip, mask_sentence, random_spans
+from realm.training.masking import MaskedSentence, Masker, MaskingKind, Skip, random_spans
 
 ALPHABET = "abé İßK'-. 東京Éq1,😀̈"
 MASKING_KINDS = ("salient", "random_token", "random_span")
@@ -30,6 +31,19 @@ def unmasked(masked: MaskedSentence) -> list[int]:
     for position, target in zip(masked.positions, masked.targets, strict=True):
         ids[position] = target
     return ids
+
+
+def mask_sentence(
+    text: str,
+    spans: Sequence[SalientSpan],
+    tokenizer: PieceTokenizer,
+    kind: MaskingKind,
+    choice: random.Random,
+    max_pieces: int,
+    max_masks: int,
+) -> MaskedSentence | Skip:
+    """One sentence, masked by a masker of its own."""
+    return Masker(tokenizer, kind, max_pieces, max_masks).mask(tokenizer.encode_batch([text])[0], spans, choice)
 
 
 def span_of(text: str, words: str) -> SalientSpan:

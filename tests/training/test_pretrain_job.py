@@ -19,17 +19,19 @@ from transformers import AutoModel, AutoModelForMaskedLM
 
 import realm.features.auto  # noqa: F401 - makes the Auto classes know realm
 from realm.cli.main import main
-from realm.errors import RealmError, RecipeError, SourceError
+from realm.errors import RealmError, RecipeError, SourceError, TrainingError
 from realm.models.embedder import RealmEmbedder
 from realm.models.encoder import RealmKnowledgeAugEncoder
 from realm.text.tokenization import RealmTokenizer
 from realm.training.candidates import NULL_ROW, content_digest
 from realm.training.distributed import Processes
+from realm.training.heartbeat import TrainerBeat
 from realm.training.job_report import JobReport
 from realm.training.loop import train
 from realm.training.pretrain import Part, PretrainJob
 from realm.training.pretrain_inputs import Example
 from realm.training.recipe import as_toml
+from realm.training.snapshots import snapshot_folders
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +330,48 @@ def is_held_out(record: dict[str, Any]) -> bool:
 
 def test_no_block_held_out_is_said_when_it_is_measured(trunk: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"held_out_share is 0.0, so none of 24 blocks is held out"):
-        ready(job_of(trunk, folder, tmp_path, held_out_share=0.0)).held_out_figures()
+        ready(job_of(trunk, folder, tmp_path, held_out_share=0.0, evaluate_every_steps=0)).held_out_figures()
+
+
+def test_corpus_that_holds_every_block_twice_is_refused_before_the_run_ends(trunk: Path, tmp_path: Path) -> None:
+    records = town_documents()
+    write_lines(tmp_path / "towns-corpus.jsonl", [*records, *({**r, "id": f"{r['id']} copy"} for r in records)])
+    recipe = town_recipe(trunk, tmp_path, evaluate_every_steps=0)
+    run = tmp_path / "run"
+    with pytest.raises(
+        RecipeError, match=r"^None of 36 sentences .*: skipped_duplicate_candidates 36\. Mend the corpus"
+    ):
+        train(PretrainJob(recipe, run), recipe.loop(), run)
+    assert not (run / "finished.json").exists()
+
+
+@pytest.mark.parametrize("tower", ["fresh", "snapshot"])
+def test_broken_retriever_is_named_whichever_tower_asks(trunk: Path, folder: Path, tmp_path: Path, tower: str) -> None:
+    class Broken(PretrainJob):
+        def begin_step(self, step: int) -> None:
+            super().begin_step(step)
+            if step == 1:
+                torch.nn.init.constant_(self.networks.embedder.cls.dense.weight, math.nan)
+
+    recipe = town_recipe(trunk, folder, evaluate_every_steps=0, query_tower=tower, refresh_every_steps=100)
+    with pytest.raises(TrainingError, match=r"^Step 2, micro-batch 1 of .* is not finite"):
+        train(Broken(recipe, tmp_path / "run"), recipe.loop(), tmp_path / "run")
+
+
+def test_trainer_of_a_frozen_retriever_gives_a_sign_of_life_at_every_step(
+    trunk: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[str] = []
+    monkeypatch.setattr(TrainerBeat, "beat", lambda _, doing: beats.append(doing))
+    for refresh, steps in (("other_process", [1, 2, 3]), ("in_step", [])):
+        run = tmp_path / refresh
+        job = ready(job_of(trunk, folder, run, freeze_retriever=True))
+        job = job_of(trunk, folder, run, freeze_retriever=True, refresh=refresh)
+        job.restore({"snapshot": snapshot_folders(run)[0].name})
+        for step in (1, 2, 3):
+            job.begin_step(step)
+        assert beats == [f"step {step}" for step in steps]
+        beats.clear()
 
 
 def test_random_masks_need_no_names(trunk: Path, tmp_path: Path) -> None:
@@ -336,7 +379,7 @@ def test_random_masks_need_no_names(trunk: Path, tmp_path: Path) -> None:
     write_lines(tmp_path / "plain.jsonl", [{"title": "", "text": text} for text in texts])
     for masking in ("random_token", "random_span"):
         job = job_of(trunk, tmp_path, tmp_path / masking, corpus=str(tmp_path / "plain.jsonl"), masking=masking,
-                     candidates=3, held_out_share=0.0)  # fmt: skip
+                     candidates=3, held_out_share=0.0, evaluate_every_steps=0)  # fmt: skip
         figures, _ = gradients_of_step(ready(job), 0)
         assert figures["examples"] == 6
         assert {sentence.kind for sentence, _ in examples_of(job, 0)} == {masking}

@@ -34,7 +34,9 @@ def marked_sentences(word: int) -> list[dict[str, object]]:
 
 
 def marked_job(trunk: Path, folder: Path, run: Path, sentences: Path, **changes: object) -> PretrainJob:
-    return ready(job_of(trunk, folder, run, sentences=str(sentences), held_out_share=0.0, **changes))
+    return ready(
+        job_of(trunk, folder, run, sentences=str(sentences), held_out_share=0.0, evaluate_every_steps=0, **changes)
+    )
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
@@ -97,7 +99,7 @@ def test_marked_spans_that_cannot_be_used_are_told(
     ents = [["Ely", "GPE", 4, 7], ["Rome", "GPE", 0, 4]]
     records = [{"doc_id": n, "sent_text": f"The Ely bridge {n} is old.", "linguistic_ent": ents} for n in range(5)]
     path = write_lines(tmp_path / "marked.jsonl", records)
-    job_of(trunk, folder, tmp_path / "run", sentences=str(path), held_out_share=0.0)
+    job_of(trunk, folder, tmp_path / "run", sentences=str(path), held_out_share=0.0, evaluate_every_steps=0)
     assert "of 10 spans skipped 5: misplaced_span 5" in caplog.text
 
 
@@ -107,7 +109,9 @@ def test_titles_of_documents_may_help_to_find_names(trunk: Path, folder: Path, t
     path = write_lines(tmp_path / "titled.jsonl", [{"title": title, "text": text} for text in texts])
     found = []
     for tagger in ("rules", "rules:titles"):
-        job = job_of(trunk, folder, tmp_path / "run", corpus=str(path), tagger=tagger, held_out_share=0.0)
+        job = job_of(
+            trunk, folder, tmp_path / "run", corpus=str(path), tagger=tagger, held_out_share=0.0, evaluate_every_steps=0
+        )
         salient = job._sources.sentences.salient
         assert salient is not None
         found.append([texts[0][span.start : span.end] for one in salient.sentences(0) for span in one.spans])

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_trunk import example, tokenizer_of, town_examples, write_lines
 
+from realm.corpus.skips import SkipReport
 from realm.errors import RecipeError, SourceError
 from realm.records import Question, ReadingExample
+from realm.training.job_report import JobReport
 from realm.training.reading_data import ReadingPool, is_kept_aside, split_paths, tokenize_examples
 
 # Words whose pieces, accents, signs and scripts make offsets hard; each is whole pieces of the tiny vocabulary's kind.
@@ -39,7 +41,7 @@ def test_span_of_pieces_stands_where_the_answer_stands(trunk: Path, words: list[
     tokenizer = tokenizer_of(trunk)
     start = len(" ".join([*words[:first], ""]))
     record = ReadingExample(Question("q", "?", (answer,)), "", context, (start,))
-    (found,) = tokenize_examples([record], tokenizer, {})
+    (found,) = tokenize_examples([record], tokenizer, {}, SkipReport())
     ((left, right),) = found.spans
     offsets = tokenizer.encode_batch([context])[0].offsets
     assert offsets[left][0] == start
@@ -50,7 +52,7 @@ def test_span_of_pieces_stands_where_the_answer_stands(trunk: Path, words: list[
 def test_answer_inside_a_word_is_widened_to_whole_pieces(trunk: Path) -> None:
     tokenizer = tokenizer_of(trunk)
     context = "the river bridge"
-    (found,) = tokenize_examples([reading(context, "iver br")], tokenizer, {})
+    (found,) = tokenize_examples([reading(context, "iver br")], tokenizer, {}, SkipReport())
     offsets = tokenizer.encode_batch([context])[0].offsets
     ((left, right),) = found.spans
     assert context[offsets[left][0] : offsets[right][1]] == "river bridge"
@@ -59,7 +61,9 @@ def test_answer_inside_a_word_is_widened_to_whole_pieces(trunk: Path) -> None:
 def test_same_answer_given_twice_is_one_span_and_unreadable_examples_are_left_out(trunk: Path) -> None:
     passages: dict[str, int] = {}
     examples = [reading("old  mill", "old", "mill", "old"), reading("new  bridge", "  "), reading("old  mill", "mill")]
-    found = list(tokenize_examples(examples, tokenizer_of(trunk), passages))
+    skipped = SkipReport()
+    found = list(tokenize_examples(examples, tokenizer_of(trunk), passages, skipped))
+    assert skipped.reasons == {"answer_without_piece": 1}
     assert [f.spans for f in found] == [((0, 0), (1, 1)), ((1, 1),)]
     assert [f.passage for f in found] == [0, 0]
     assert passages == {"old  mill": 0}
@@ -114,8 +118,6 @@ def test_no_example_repeats_within_an_epoch_and_epochs_differ(trunk: Path, data:
         ((1, 1), 10, (5, 5)),
         ((3, 1), 8, (6, 2)),
         ((1, 0.25), 5, (4, 1)),
-        ((2, 1), 16, (11, 5)),
-        ((1, 1e-3), 16, (16, 0)),
     ],
 )
 def test_sources_are_drawn_by_their_shares(
@@ -127,6 +129,47 @@ def test_sources_are_drawn_by_their_shares(
     for step in range(9):
         drawn = Counter(group_of[id(e)] for e in pool.draw(step, count))
         assert (drawn[0], drawn[1]) == expected
+
+
+@given(
+    st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=5),
+    st.integers(1, 20),
+    st.lists(st.integers(0, 10**6), max_size=4),
+)
+def test_sizes_add_up_in_every_step_and_follow_the_shares_over_all_steps(
+    shares: list[float], count: int, steps: list[int]
+) -> None:
+    pool = ReadingPool.__new__(ReadingPool)
+    pool._shares = shares
+    for step in [*range(30), *steps]:
+        before, behind = pool._drawn_among(step * count), pool._drawn_among((step + 1) * count)
+        sizes = [end - first for first, end in zip(before, behind, strict=True)]
+        assert sum(sizes) == count
+        assert min(sizes) >= 0
+        for drawn, share in zip(behind, shares, strict=True):
+            # Each source's share of what is left is rounded once, and so are those that it is left by.
+            assert abs(drawn - (step + 1) * count * share / sum(shares)) <= len(shares) / 2
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 16])
+def test_source_of_a_small_share_is_drawn_too(trunk: Path, data: Path, count: int) -> None:
+    pool = ReadingPool(["towns.jsonl;share=0.9", "more.jsonl;share=0.1"], data, tokenizer_of(trunk), 0)
+    seldom = {id(e) for e in pool.groups[1]}
+    drawn = [id(e) for step in range(100) for e in pool.draw(step, count) if id(e) in seldom]
+    assert len(drawn) == 10 * count
+    assert set(Counter(drawn[: len(seldom)]).values()) == {1}
+
+
+def test_examples_that_cannot_be_used_are_said(trunk: Path, tmp_path: Path) -> None:
+    blank = {"title": "T", "context": "old  mill", "question": "?", "answers": [{"text": "  ", "answer_start": 3}]}
+    write_lines(tmp_path / "some.jsonl", [example(0, "T", "old mill", "what?", "mill"), blank])
+    write_lines(tmp_path / "none.jsonl", [blank])
+    said: list[str] = []
+    pool = ReadingPool(["some.jsonl"], tmp_path, tokenizer_of(trunk), 0, JobReport(say=said.append))
+    assert len(pool) == 1
+    assert said == ["reading examples: skipped 1: answer_without_piece 1"]
+    with pytest.raises(RecipeError, match=r"no reading example to train on \(skipped 1: answer_without_piece 1\)"):
+        ReadingPool(["none.jsonl"], tmp_path, tokenizer_of(trunk), 0)
 
 
 def contains(body: list[int], part: list[int]) -> bool:

@@ -8,78 +8,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from tiny_embedder import change, tiny_blocks, tiny_embedder
-from tiny_trunk import tokenizer_of
+from tiny_embedder import change, tiny_blocks
+from tiny_trainer import Trainer, recipe_of, refreshed
 
 from realm.errors import RecipeError, UsageError
-from realm.features.inputs import InputBuilder
 from realm.training import refresh
-from realm.training.embedding_progress import EmbeddingProgress
-from realm.training.exports import RefreshPlan, exports
+from realm.training.exports import exports
 from realm.training.heartbeat import TRAINER, claimed, read_beat
-from realm.training.recipe import LoopRecipe
-from realm.training.refresh import Refresher
 from realm.training.refresh_process import RefreshReport, next_export, refresh_run
 from realm.training.refresh_recipe import RefreshRecipe
-from realm.training.snapshots import make_snapshot, snapshot_folders, started_export
-from realm.training.token_store import TokenStore
-
-CPU = torch.device("cpu")
-
-
-@dataclass
-class Trainer:
-    """A trainer whose steps change the embedder in a way that depends on step and weights alone."""
-
-    run: Path
-    trunk: Path
-    blocks: TokenStore
-    recipe: RefreshRecipe
-    said: list[str] = field(default_factory=list)
-    embedded: list[EmbeddingProgress] = field(default_factory=list)
-    step: int = 0
-
-    def __post_init__(self) -> None:
-        self.embedder = tiny_embedder(self.trunk)
-        self.builder = InputBuilder(tokenizer_of(self.trunk))
-        self.refresher = Refresher(
-            self.run, self.recipe, self.blocks, self.builder, self.embedder,
-            RefreshPlan(str(next(self.blocks.folder.parents[1].glob("*.jsonl"))), max_pieces=160),
-            self.trunk / "tokenizer.json", say=self.said.append, progress=self.embedded.append,
-        )  # fmt: skip
-
-    def go(self, steps: int) -> list[tuple[int, str]]:
-        """Train; give the snapshot of each step, and a score by it, which shows other vectors."""
-        used = []
-        for _ in range(steps):
-            snapshot = self.refresher.at_border(self.step)
-            scores, rows = snapshot.index(CPU).search(torch.ones(1, 16), 3)
-            used.append((snapshot.step, f"{rows.tolist()} {scores.tolist()}"))
-            change(self.embedder, self.step)
-            self.step += 1
-        return used
-
-    def checkpoint(self) -> dict[str, Any]:
-        """What the loop keeps."""
-        weights = {key: value.clone() for key, value in self.embedder.state_dict().items()}
-        (self.run / "checkpoint").mkdir(exist_ok=True)
-        (self.run / "checkpoint" / "state.json").write_text(json.dumps(self.refresher.state()))
-        return {"weights": weights, "step": self.step, "state": self.refresher.state()}
-
-    def resume(self, saved: dict[str, Any]) -> Trainer:
-        """What a new process does."""
-        self.embedder.load_state_dict(saved["weights"])
-        self.step = saved["step"]
-        self.refresher.restore(saved["state"])
-        return self
-
+from realm.training.snapshot_making import started_export
+from realm.training.snapshots import snapshot_folders
 
 Make = Callable[..., Trainer]
 
@@ -90,7 +34,7 @@ def trainer(trunk: Path, tmp_path: Path) -> Make:
 
     def make(run: str = "run", **keys: Any) -> Trainer:
         (tmp_path / run).mkdir(exist_ok=True)
-        return Trainer(tmp_path / run, trunk, blocks, RefreshRecipe(**{"refresh_every_steps": 3, **keys}))
+        return Trainer(tmp_path / run, trunk, blocks, recipe_of(**keys))
 
     return make
 
@@ -148,14 +92,6 @@ def test_in_turns_embedding_keeps_to_its_share_of_the_time(trainer: Make, monkey
     assert used == [0] * 9 + [9] * 9 + [18] * 2
 
 
-def refreshed(work: Trainer) -> int:
-    """What the other process does once."""
-    export = next_export(work.run)
-    assert export is not None
-    make_snapshot(work.run, export, work.blocks, work.builder, CPU, max_pieces=160)
-    return export.step
-
-
 def test_the_trainer_changes_at_a_border_after_another_process_has_published(trainer: Make) -> None:
     work = trainer(refresh="other_process", poll_seconds=0.01)
     other = threading.Thread(target=refresh_run, args=(work.run,), kwargs={"once": False, "poll_seconds": 0.01})
@@ -201,14 +137,14 @@ def test_a_dead_refresher_is_said_once_or_stops_the_run(trainer: Make) -> None:
         time.sleep(0.2)
         work.go(3)
     assert not work.said
-    work.refresher._watch._since -= 2  # two seconds pass without a beat
+    work.refresher._other.watch._since -= 2  # two seconds pass without a beat
     assert [step for step, _ in work.go(3)] == [0] * 3
     assert len(work.said) == 1
     assert "no sign of life from a refresher for 2 s" in work.said[0]
     assert "last seen embedding step 3" in work.said[0]
     strict = trainer(refresh="other_process", heartbeat_seconds=1, when_refresher_dies="stop", poll_seconds=0.01)
     strict.go(1)
-    strict.refresher._watch._since -= 2
+    strict.refresher._other.watch._since -= 2
     with pytest.raises(UsageError, match=r"no sign of life .* Start one with: realm refresh"):
         strict.go(1)
 
@@ -265,21 +201,24 @@ def test_what_a_killed_trainer_left_of_later_steps_is_dropped(trainer: Make) -> 
     started_export(again.run, exports(again.run)[-1])
     last = trainer(refresh="other_process", poll_seconds=0.01).resume(saved)
     last.refresher._begin(2)
-    assert next_export(again.run) is None
+    assert next_export(again.run, again.blocks) is None
     assert not exports(again.run)
 
 
 def test_a_recipe_with_these_keys_checks_their_values() -> None:
-    @dataclass(frozen=True, kw_only=True)
-    class Recipe(RefreshRecipe, LoopRecipe):
-        """A job's recipe."""
-
-    Recipe(steps=1, learning_rate=0.1, warmup_steps=0)
+    recipe_of()
     with pytest.raises(RecipeError, match="refresh must be one of in_step"):
-        Recipe(steps=1, learning_rate=0.1, warmup_steps=0, refresh="in_steps")
+        recipe_of(refresh="in_steps")
     with pytest.raises(RecipeError, match="stale_factor must be at least 1"):
-        Recipe(steps=1, learning_rate=0.1, warmup_steps=0, stale_factor=0)
-    assert "poll_seconds" in Recipe.keys_that_may_change()
+        recipe_of(stale_factor=0)
+    assert "poll_seconds" in RefreshRecipe.keys_that_may_change()
+
+
+def test_a_recipe_whose_trainer_would_wait_for_an_export_of_later_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"max_stale_steps is 5, but .* every 6 steps .*_steps = 3, stale_factor = 2"):
+        recipe_of(refresh="other_process", max_stale_steps=5, stale_factor=2)
+    recipe_of(refresh="other_process", max_stale_steps=6, stale_factor=2)
+    recipe_of(refresh="in_turns", max_stale_steps=5, stale_factor=2)
 
 
 def test_vectors_of_a_snapshot_in_use_stay_readable_when_it_is_deleted(trainer: Make) -> None:

@@ -19,15 +19,8 @@ from realm.training.corpus_embedding import embed_corpus
 from realm.training.corpus_vectors import weights_digest
 from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import drop_exports_after, export_embedder, exports
-from realm.training.snapshots import (
-    Snapshot,
-    drop_snapshots_after,
-    make_snapshot,
-    prune_snapshots,
-    snapshot_folders,
-    snapshot_of,
-    unfinished_export,
-)
+from realm.training.snapshot_making import begun_exports, make_snapshot
+from realm.training.snapshots import Snapshot, drop_snapshots_after, prune_snapshots, snapshot_folders, snapshot_of
 from realm.training.token_store import TokenStore
 
 CPU = torch.device("cpu")
@@ -149,11 +142,10 @@ def test_a_killed_refresh_publishes_nothing_and_is_gone_on_with_without_the_expo
         make_snapshot(tmp_path, export, blocks, builder, CPU, max_pieces=160, progress=kill)
     assert not snapshot_folders(tmp_path)
     shutil.rmtree(tmp_path / "exports")
-    begun = unfinished_export(tmp_path)
-    assert begun is not None
+    (begun,) = begun_exports(tmp_path)
     folder = make_snapshot(tmp_path, begun, blocks, builder, CPU, max_pieces=160)
-    assert snapshot_of(tmp_path, export) == folder
-    assert unfinished_export(tmp_path) is None
+    assert snapshot_of(tmp_path, export, blocks) == folder
+    assert not begun_exports(tmp_path)
     Snapshot.open(folder, blocks, embedder.config).verify()
 
 

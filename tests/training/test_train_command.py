@@ -150,8 +150,8 @@ def test_run_of_another_recipe_is_refused_and_keeps_its_recipe(
     assert realm("train", "reader", recipe, "--out", out) == 0
     before = (out / "recipe.toml").read_bytes()
     capsys.readouterr()
-    assert realm("train", "reader", recipe, "--out", out, "--set", "learning_rate=0.5") == 2
-    assert "was made with learning_rate = 0.00015; the recipe now says 0.5. Use a new run" in capsys.readouterr().err
+    assert realm("train", "reader", recipe, "--out", out, "--set", "weight_decay=0.5") == 2
+    assert "was made with weight_decay = 0.01; the recipe now says 0.5. Use a new run" in capsys.readouterr().err
     assert (out / "recipe.toml").read_bytes() == before
     # A copy of the trunk in another place is the same trunk.
     moved = shutil.copytree(trunk, tmp_path / "moved")

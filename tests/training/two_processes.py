@@ -59,9 +59,9 @@ def collectives(processes: Processes) -> dict[str, Any]:
     }
 
 
-def complaint(run: Path) -> str:
+def complaint(job: ToyJob, run: Path) -> str:
     try:
-        train(BrokenJob(parts=2), SETTINGS, run)
+        train(job, SETTINGS, run)
     except UsageError as exc:
         return str(exc)
     return ""
@@ -76,7 +76,10 @@ def main(folder: Path) -> None:
     train(job, HUNTED, folder / "measured", evaluate=job.measure)
     seen["reports"] = len(reports)
     seen["weights"] = [p.tolist() for p in job.model.parameters()]
-    seen["complaint"] = complaint(folder / "broken")
+    seen["complaint"] = complaint(BrokenJob(parts=2), folder / "broken")
+    own = folder / f"node-{processes.rank}"
+    train(ToyJob(2, model=small_model()), SETTINGS, own)
+    seen["unshared"] = complaint(ToyJob(2, model=small_model()), own)
     (folder / f"seen-{processes.rank}.json").write_text(json.dumps(seen))
     processes.barrier()
     leave()

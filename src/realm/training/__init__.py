@@ -9,7 +9,8 @@ May not know serving or the command line. Reading order:
     the loop      recipe, job, distributed, loop, schedule, finiteness, checkpoint, origin, dev_metric, log, recomputing
     beginnings    warm_start, tokenizer_files, shuffling
     blocks        token_store, given_blocks, block_source, corpus_vectors, corpus_embedding
-    index refresh exports, snapshot_search, snapshots, heartbeat, refresh_recipe, refresh, refresh_process
+    index refresh whole_folders, exports, snapshot_search, snapshots, snapshot_making, heartbeat, refresh_recipe,
+                  refresh (refresh_waiting), refresh_process
     masked spans  masking, masked_blocks, salient_store (salient_files), candidates, annotated, annotated_blocks,
                   taggers, pretrain_recipe, pretrain (pretrain_sources, _sentences, _data, _retrieval, _inputs, _model,
                   _start, _result, _recall)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import uuid
 from pathlib import Path
@@ -11,13 +12,23 @@ from numpy.typing import DTypeLike, NDArray
 
 
 def write_array(path: Path, array: NDArray[np.generic]) -> None:
-    """Replace a file: written beside it, flushed to disk, then renamed over it. Several processes may do so at once."""
+    """Replace a file: written beside it, flushed to disk, then renamed over it. Several processes may do so at once.
+
+    Raises:
+        OSError: It cannot be written; nothing is left of it.
+    """
+    data = io.BytesIO()
+    np.save(data, array, allow_pickle=False)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp")
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            # Not by np.save, whose error does not say that the disk is full.
+            file.write(data.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def holds_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> bool:

@@ -152,25 +152,43 @@ def full_disk_is_said(run: Path) -> Iterator[None]:
     Raises:
         TrainingError: There is no room; the message says which checkpoint is whole.
     """
+
+    def kept() -> str:
+        recover_folder(run / CHECKPOINT_FOLDER)
+        state = read_state(run)
+        return "There is no checkpoint yet" if state is None else f"The checkpoint of step {state['step']:,} is whole"
+
+    with no_room_is_said(run, kept):
+        yield
+
+
+@contextmanager
+def no_room_is_said(run: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """The same for a process that is not the trainer, and leaves its checkpoint alone.
+
+    Args:
+        run: The run folder.
+        kept: Says what is not lost.
+
+    Raises:
+        TrainingError: There is no room.
+    """
     try:
         yield
     except (OSError, SafetensorError) as exc:
-        if _error_number(exc) not in _NO_ROOM:
+        number = _error_number(exc)
+        if number not in _NO_ROOM:
             raise
-        recover_folder(run / CHECKPOINT_FOLDER)
-        state = read_state(run)
-        kept = "There is no checkpoint yet" if state is None else f"The checkpoint of step {state['step']:,} is whole"
         raise TrainingError(
-            f"No room to write to {run}: {os.strerror(_error_number(exc))}. {kept}: make room, then give the same "
-            "command again."
+            f"No room to write to {run}: {os.strerror(number)}. {kept()}: make room, then give the same command again."
         ) from exc
 
 
 def _error_number(exc: Exception) -> int:
-    """The system's error number; safetensors tells it in its message only."""
-    if isinstance(exc, OSError):
-        return exc.errno or 0
-    told = re.search(r"os error (\d+)", str(exc))
+    """The system's error number; safetensors, and copying a folder, tell it in their messages only."""
+    if isinstance(exc, OSError) and exc.errno:
+        return exc.errno
+    told = re.search(r"(?:os error |\[Errno )(\d+)", str(exc))
     return int(told[1]) if told else 0
 
 

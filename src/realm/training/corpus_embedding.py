@@ -15,6 +15,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,9 +96,12 @@ def embed_corpus(
         work.wait_for_all(patience_seconds)
         _publish(folder, work, with_codes=embedder.device.type == "cpu")
     else:
-        wait_until(
-            lambda: _published(folder, parents) is not None, patience_seconds, f"{folder / MANIFEST} by process 0"
-        )
+
+        def is_published() -> bool:
+            return _published(folder, parents) is not None
+
+        work.wait_for_all(patience_seconds, is_published)
+        wait_until(is_published, patience_seconds, f"{folder / MANIFEST} by process 0")
     return CorpusVectors.open(folder)
 
 
@@ -126,11 +130,15 @@ class _Work:
             write_array(self._path(shard), self._vectors_of(shard, watch.add))
         watch.say()
 
-    def wait_for_all(self, patience_seconds: float) -> None:
-        """Until the other processes have made theirs."""
+    def wait_for_all(self, patience_seconds: float, is_published: Callable[[], bool] = lambda: False) -> None:
+        """Until the other processes have made theirs, or all have been put together and taken away."""
+
+        def is_made(shard: int) -> bool:
+            return self._is_there(shard) or is_published()
+
         for shard in self.shards:
             # Anew for every shard: somebody is at work as long as new ones come.
-            wait_until(lambda shard=shard: self._is_there(shard), patience_seconds, f"{self._path(shard)}")  # type: ignore[misc]
+            wait_until(partial(is_made, shard), patience_seconds, f"{self._path(shard)}")
 
     def vectors(self) -> Iterator[NDArray[np.float16]]:
         """All shards in order."""

@@ -26,6 +26,7 @@ from realm.index.codes import CodeStore
 from realm.index.segments import Segment
 from realm.index.vectors import VectorStore
 from realm.models.configuration import RealmConfig
+from realm.training.block_source import BlockSource
 
 FORMAT = 1
 MANIFEST = "vectors.json"
@@ -79,7 +80,7 @@ class CorpusVectors:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["format"] != FORMAT:
-                raise CorruptFileError(f"{path} has format {found['format']}; expected {FORMAT}. Delete {folder}.")
+                raise CorruptFileError(f"{path} has format {found['format']}; expected {FORMAT}.")
             segments = [Segment.from_json(entry) for entry in found["segments"]]
             codes = [CodeSegment.from_json(entry) for entry in found["codes"]]
             dim = int(found["dim"])
@@ -87,10 +88,15 @@ class CorpusVectors:
         except (OSError, ValueError, KeyError, TypeError) as exc:
             if isinstance(exc, RealmError):
                 raise
-            raise CorruptFileError(f"{path} cannot be read ({exc}). Delete {folder}.") from exc
+            raise CorruptFileError(f"{path} cannot be read ({exc}).") from exc
         return cls(
             folder, parents, VectorStore(folder, segments, dim), CodeStore(folder, codes, dim) if codes else None
         )
+
+    def are_of(self, blocks: BlockSource) -> bool:
+        """Whether they are the vectors of these blocks, cut into these word pieces."""
+        found = self.parents.corpus, self.parents.tokenizer, self.vectors.rows
+        return found == (blocks.digest, blocks.tokenizer_digest, len(blocks))
 
     def verify(self) -> None:
         """Read all bytes and compare digests.

@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from realm.errors import UsageError
 from realm.extras import require
 
 T = TypeVar("T")
@@ -112,6 +114,24 @@ class Processes:
             return [text]
         data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) if text else torch.empty(0).byte()
         return [bytes(part.cpu().tolist()).decode() for part in self._gather(data.to(_device()))]
+
+    def require_shared(self, folder: Path, seen: str) -> None:
+        """Stop where processes see different things in a folder: then it is not the same one.
+
+        Args:
+            folder: As it is called on every process.
+            seen: What this process sees there.
+
+        Raises:
+            UsageError: Another process sees something else.
+        """
+        of_all = self.gather_texts(seen)
+        for rank, other in enumerate(of_all):
+            if other != of_all[0]:
+                raise UsageError(
+                    f"{folder}: process 0 sees {of_all[0]} there, process {rank} {other}. All processes need the same "
+                    "folder: give one that every machine sees."
+                )
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """Rows of all processes under one another, by rank, without autograd; their numbers may differ."""

@@ -12,31 +12,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import re
-import shutil
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
-from realm.artifacts import sync_directory, write_json_atomically
+from realm.artifacts import write_json_atomically
 from realm.corpus.chunking import MAX_PIECES
-from realm.errors import ModelError, RecipeError
+from realm.errors import ModelError, RecipeError, UsageError
+from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.models.embedder import RealmEmbedder
 from realm.models.precision import fastest_dtype
+from realm.training.block_source import BlockSource
 from realm.training.corpus_vectors import weights_digest
+from realm.training.whole_folders import fresh_folder, remove_folder, step_folders, step_name, sweep_temporaries
 
 EXPORTS = "exports"
 _EXPORT = "export.json"
 _PLAN = "refresh"
 _FINISHED = "finished.json"
-_NAME = re.compile(r"step-([0-9]{8,})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,13 @@ class Export:
         config: RealmConfig = RealmConfig.from_pretrained(self.folder)
         return config
 
+    def is_sound(self) -> bool:
+        """Whether the weights are those that were exported; reads all of them."""
+        try:
+            return weights_digest(Checkpoint(self.folder), self.config()) == self.embedder
+        except (OSError, ValueError, KeyError, SafetensorError):
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class RefreshPlan:
@@ -94,26 +99,34 @@ class RefreshPlan:
         blocks: Source of the blocks, as the trainer names it.
         max_documents: Of it, only the first so many documents.
         max_pieces: Longest input.
+        corpus: Digest of the trainer's blocks; empty if it did not say.
+        tokenizer: Digest of its tokenizer.
+        rows: How many blocks it has.
     """
 
     blocks: str
     max_documents: int | None = None
     max_pieces: int = MAX_PIECES
+    corpus: str = ""
+    tokenizer: str = ""
+    rows: int = 0
 
+    def of(self, blocks: BlockSource) -> RefreshPlan:
+        """The same plan, naming the blocks that were opened by it."""
+        return dataclasses.replace(self, corpus=blocks.digest, tokenizer=blocks.tokenizer_digest, rows=len(blocks))
 
-def step_name(step: int) -> str:
-    """Name of the folder of an export or a snapshot."""
-    return f"step-{step:08d}"
+    def require(self, blocks: BlockSource, source: Path) -> None:
+        """Refuse blocks that are not those of the trainer.
 
-
-def step_folders(folder: Path) -> dict[int, Path]:
-    """Folders of exports or snapshots by step, in ascending order."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return {}
-    found = {int(match[1]): folder / name for name in names if (match := _NAME.fullmatch(name))}
-    return dict(sorted(found.items()))
+        Raises:
+            UsageError: They are others, or cut into other word pieces.
+        """
+        found = self.of(blocks)
+        if self.corpus and (found.corpus, found.tokenizer, found.rows) != (self.corpus, self.tokenizer, self.rows):
+            raise UsageError(
+                f"{source} is not what is trained with: {found.rows:,} blocks, digest {found.corpus[:12]}; the trainer "
+                f"has {self.rows:,}, digest {self.corpus[:12]}. Give --blocks the same source, in the same state."
+            )
 
 
 def export_embedder(run: Path, step: int, embedder: RealmEmbedder, keep: int = 2) -> Export:
@@ -149,6 +162,19 @@ def exports(run: Path) -> list[Export]:
     return [export for export in found if export is not None]
 
 
+def is_wanted(begun: Export, offered: Sequence[Export]) -> bool:
+    """Whether an export is of the training as it goes on now.
+
+    A run that was killed and resumed has yet to come to the steps it had done, and may have other weights there.
+
+    Args:
+        begun: Copied from an export that the trainer may have deleted since.
+        offered: The trainer's exports, the newest last.
+    """
+    of_its_step = [export.embedder for export in offered if export.step == begun.step]
+    return bool(offered) and begun.step <= offered[-1].step and of_its_step in ([], [begun.embedder])
+
+
 def drop_exports_after(run: Path, step: int) -> None:
     """Delete exports of steps that a killed run had done and the resumed one has not."""
     for number, folder in step_folders(run / EXPORTS).items():
@@ -157,15 +183,19 @@ def drop_exports_after(run: Path, step: int) -> None:
 
 
 def write_plan(run: Path, plan: RefreshPlan, tokenizer: Path) -> None:
-    """Publish what another process needs to know.
+    """Publish what another process needs to know, unless it is there already.
 
     Args:
         run: The run folder.
         plan: Of which blocks.
         tokenizer: The `tokenizer.json` of the model.
     """
+    words = tokenizer.read_bytes()
+    # Order: looked at first, because whoever reads a plan that is replaced may find none for a moment.
+    if has_plan(run) and read_plan(run)[0] == plan and (run / _PLAN / "tokenizer.json").read_bytes() == words:
+        return
     with fresh_folder(run / _PLAN) as fresh:
-        shutil.copyfile(tokenizer, fresh / "tokenizer.json")
+        (fresh / "tokenizer.json").write_bytes(words)
         write_json_atomically(fresh / "plan.json", dataclasses.asdict(plan))
 
 
@@ -193,48 +223,3 @@ def read_plan(run: Path) -> tuple[RefreshPlan, Path]:
 def is_finished(run: Path) -> bool:
     """Whether training is done: the loop says so."""
     return (run / _FINISHED).exists()
-
-
-@contextmanager
-def fresh_folder(place: Path) -> Iterator[Path]:
-    """Give an empty folder to write to, which takes the place of whatever is at `place`; not after an error."""
-    fresh = _hidden(place)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        publish_folder(fresh, place)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def publish_folder(fresh: Path, place: Path) -> None:
-    """Bring a folder to the disk and rename it to its place; an older one there is renamed away, then deleted."""
-    for path in fresh.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_directory(fresh)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    remove_folder(place)
-    os.rename(fresh, place)
-    sync_directory(place.parent)
-
-
-def remove_folder(folder: Path) -> None:
-    """Delete a folder so that nobody finds half of it: it is renamed first."""
-    gone = _hidden(folder)
-    try:
-        os.rename(folder, gone)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def sweep_temporaries(folder: Path) -> None:
-    """Delete what a killed process left half written or half deleted. For the only one who writes there."""
-    for left in folder.glob(".*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def _hidden(place: Path) -> Path:
-    return place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")

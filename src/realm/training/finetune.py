@@ -38,11 +38,9 @@ from realm.training.finetune_retrieval import Retrieval
 from realm.training.finetune_sources import open_sources
 from realm.training.finetune_start import FinetuneStart
 from realm.training.finetune_vectors import BlockVectors
-from realm.training.job import Figures, Job
+from realm.training.job import Figures, Job, Tries
 from realm.training.job_report import QUIET, JobReport
-from realm.training.shuffling import Shuffle
 
-_TRIED_QUESTIONS = 256
 _DEV_AT_ONCE = 16
 
 
@@ -66,11 +64,7 @@ class FinetuneJob(Job):
     """
 
     def __init__(
-        self,
-        recipe: FinetuneRecipe,
-        run: Path,
-        corpus: BlockSource | None = None,
-        report: JobReport = QUIET,
+        self, recipe: FinetuneRecipe, run: Path, corpus: BlockSource | None = None, report: JobReport = QUIET
     ) -> None:
         self.recipe = recipe
         self._processes = Processes.current()
@@ -79,6 +73,8 @@ class FinetuneJob(Job):
         self._builder = InputBuilder(self._tokenizer)
         sources = open_sources(recipe, self._tokenizer, self._processes, corpus, report)
         self._corpus, self._questions = sources.corpus, sources.questions
+        report.say_skipped("questions to learn from", self._questions.skipped)
+        report.say_skipped("questions to measure by", self._questions.skipped_dev)
         finder = AnswerFinder.of(recipe, self._corpus, self._tokenizer)
         self._collator = Collator(self._builder, finder, recipe)
         self.networks = FinetuneModel(
@@ -92,7 +88,8 @@ class FinetuneJob(Job):
         self._vectors = self._leaf = torch.empty(0)
         self._shared: dict[str, float] = {}
         self._summed: dict[str, float] = {}
-        self._tried, self._answerable, self._has_sound_losses = 0, 0, True
+        self._tries = Tries(len(self._questions), self._processes)
+        self._has_sound_losses = True
 
     def begin_step(self, step: int) -> None:
         """Change to the newest snapshot, or make it, if blocks are trained; vectors that stay are made once."""
@@ -184,19 +181,18 @@ class FinetuneJob(Job):
 
         Returns:
             `exact_match`, the share of questions whose best span is a right one, which decides; then
-            `official_exact_match`, `reader_oracle` and `top_K_match`.
+            `official_exact_match`, `reader_oracle` and `top_K_match`. A question that is too long counts as wrong.
 
         Raises:
             RecipeError: There are no such questions.
         """
-        count = min(self.recipe.dev_questions, len(self._questions.dev))
+        dev, count = self._questions.sample_of_dev(self.recipe.dev_questions)
         if not count:
             raise RecipeError("There are no questions to measure by: name a file in dev, or keep some aside.")
-        dev = [self._questions.dev[row] for row in Shuffle(len(self._questions.dev), 0).rows(0, count)]
         was_training = self.model.training
         self.model.eval()
-        sums: dict[str, float] = {}
-        for first in range(0, count, _DEV_AT_ONCE):
+        sums = {"exact_match": 0.0}
+        for first in range(0, len(dev), _DEV_AT_ONCE):
             for key, value in self._measured(dev[first : first + _DEV_AT_ONCE], is_right).items():
                 sums[key] = sums.get(key, 0.0) + value
         self.model.train(was_training)
@@ -245,14 +241,9 @@ class FinetuneJob(Job):
 
     def _require_answers(self, found: Sequence[Found]) -> None:
         """Stop where nothing can be learned, instead of training on nothing for days."""
-        if self._answerable:
-            return
-        own = {"tried": len(found), "answerable": sum(bool(one.has_answer.any()) for one in found)}
-        sums = self._processes.sum_figures(own)
-        self._tried, self._answerable = self._tried + int(sums["tried"]), int(sums["answerable"])
-        if not self._answerable and self._tried >= min(_TRIED_QUESTIONS, len(self._questions)):
+        if self._tries.are_in_vain(len(found), sum(bool(one.has_answer.any()) for one in found)):
             raise RecipeError(
-                f"None of {self._tried:,} questions tried has an answer in the {self.recipe.retrieved:,} best of "
+                f"None of {self._tries.tried:,} questions tried has an answer in the {self.recipe.retrieved:,} best of "
                 f"{len(self._corpus):,} blocks of {self.recipe.corpus}. Give documents that answer them, or other "
                 'questions; or set has_answer = "tokens".'
             )

@@ -28,6 +28,7 @@ from realm.training.shuffling import Shuffle
 
 _CYCLE_PLACES = 1000
 _AT_ONCE = 512
+_TOO_LONG = "question_too_long"
 
 
 class MarkedSentence(NamedTuple):
@@ -77,7 +78,8 @@ class Questions:
     Attributes:
         dev: Questions to measure by.
         digest: Names the questions, those of each file and how often it is drawn from.
-        skipped: How many were left out, by reason.
+        skipped: How many questions to learn from were left out, by reason.
+        skipped_dev: How many to measure by; those that are too long count as answered wrongly.
 
     Raises:
         RecipeError: A file has no question to learn from, or none of `dev` can be used.
@@ -98,23 +100,23 @@ class Questions:
     ) -> None:
         if not sources:
             raise RecipeError("questions is empty: name at least one file of questions to learn from.")
-        self.skipped = SkipReport()
-        self._reader = _Reader(tokenizer, answer_type, max_pieces, use_passages, self.skipped)
+        self.skipped, self.skipped_dev = SkipReport(), SkipReport()
+        self._reader = _Reader(tokenizer, answer_type, max_pieces, use_passages)
         self.dev: list[AskedQuestion] = []
         self._groups: list[list[AskedQuestion]] = []
         shares = []
         for path, keep_aside, share in split_paths(sources):
-            asked = list(self._reader.read(data / path, keep_aside))
+            asked = list(self._reader.read(data / path, keep_aside, (self.skipped, self.skipped_dev)))
             self._groups.append([one for one, is_aside in asked if not is_aside])
             self.dev += [one for one, is_aside in asked if is_aside]
             shares.append(share)
             if not self._groups[-1]:
-                left_out = f" ({self.skipped.summary()})" if self.skipped.total else ""
-                raise RecipeError(f"{path} has no question with an answer to learn from{left_out}.")
+                raise RecipeError(f"{path} has no question with an answer to learn from{_why(self.skipped)}.")
         if dev is not None:
-            self.dev = [one for one, _ in self._reader.read(dev, 0)]
+            self.skipped_dev = SkipReport()
+            self.dev = [one for one, _ in self._reader.read(dev, 0, (self.skipped_dev, self.skipped_dev))]
             if not self.dev:
-                raise RecipeError(f"{dev} has no question with an answer to measure by.")
+                raise RecipeError(f"{dev} has no question with an answer to measure by{_why(self.skipped_dev)}.")
         self._mixture = Mixture(shares, seed)
         self._orders = [Shuffle(len(group), seed + number) for number, group in enumerate(self._groups)]
         sizes = [(len(group), share) for group, share in zip(self._groups, shares, strict=True)]
@@ -130,6 +132,16 @@ class Questions:
             source, turn = self._mixture.at(place)
             drawn.append(self._groups[source][self._orders[source].rows(turn, turn + 1)[0]])
         return drawn
+
+    def sample_of_dev(self, most: int) -> tuple[list[AskedQuestion], int]:
+        """Questions to measure by, the same ones every time; and how many they stand for.
+
+        Questions that are too long to be asked are among that number: nobody answers them.
+        """
+        whole = len(self.dev) + self.skipped_dev.reasons[_TOO_LONG]
+        count = min(most, whole)
+        rows = Shuffle(whole, 0).rows(0, count) if count else []
+        return [self.dev[row] for row in rows if row < len(self.dev)], count
 
 
 class Mixture:
@@ -165,20 +177,15 @@ class Mixture:
 class _Reader:
     """Reads files of questions and numbers the questions."""
 
-    def __init__(
-        self,
-        tokenizer: PieceTokenizer,
-        answer_type: AnswerType,
-        max_pieces: int,
-        use_passages: bool,
-        skipped: SkipReport,
-    ) -> None:
+    def __init__(self, tokenizer: PieceTokenizer, answer_type: AnswerType, max_pieces: int, use_passages: bool) -> None:
         self._tokenizer, self._answer_type, self._max_pieces = tokenizer, answer_type, max_pieces
-        self._use_passages, self._skipped = use_passages, skipped
+        self._use_passages = use_passages
         self._next = 0
 
-    def read(self, path: Path, keep_aside: int) -> Iterator[tuple[AskedQuestion, bool]]:
-        """Questions that can be used, each with whether it is kept aside."""
+    def read(
+        self, path: Path, keep_aside: int, skipped: tuple[SkipReport, SkipReport]
+    ) -> Iterator[tuple[AskedQuestion, bool]]:
+        """Questions that can be used, each with whether it is kept aside; `skipped` counts the others by that, too."""
         first = next(iter(read_reference_questions(path)))
         examples: Iterator[Question | ReadingExample]
         if first.passage:
@@ -186,25 +193,23 @@ class _Reader:
         else:
             examples = iter(read_questions(path, answer_type=self._answer_type))
         while group := list(islice(examples, _AT_ONCE)):
-            yield from self._converted(group, keep_aside)
+            yield from self._converted(group, keep_aside, skipped)
 
     def _converted(
-        self, group: Sequence[Question | ReadingExample], keep_aside: int
+        self, group: Sequence[Question | ReadingExample], keep_aside: int, skipped: tuple[SkipReport, SkipReport]
     ) -> Iterator[tuple[AskedQuestion, bool]]:
         questions = [one.question if isinstance(one, ReadingExample) else one for one in group]
         pieces = self._tokenizer.encode_batch([question.text for question in questions])
         for given, question, own in zip(group, questions, pieces, strict=True):
-            reason = self._problem(question, own)
-            if reason:
-                self._skipped.add(reason, question.id)
+            title = given.title if isinstance(given, ReadingExample) else ""
+            is_aside = is_kept_aside(title or question.text, keep_aside)
+            if reason := self._problem(question, own):
+                skipped[is_aside].add(reason, question.id)
                 continue
             answers = [] if question.answer_type == "regex" else list(dict.fromkeys(filter(None, question.answers)))
             ids = [part.ids for part in self._tokenizer.encode_batch(answers)]
-            title, marked = question.text, []
-            if isinstance(given, ReadingExample):
-                title = given.title or title
-                marked = self._marked(given) if self._use_passages else []
-            yield AskedQuestion(self._next, question, own.ids, ids, marked), is_kept_aside(title, keep_aside)
+            marked = self._marked(given) if isinstance(given, ReadingExample) and self._use_passages else []
+            yield AskedQuestion(self._next, question, own.ids, ids, marked), is_aside
             self._next += 1
 
     def _problem(self, question: Question, pieces: Pieces) -> str:
@@ -212,7 +217,7 @@ class _Reader:
             return "no_answer"
         if not pieces.ids:
             return "no_question"
-        return "question_too_long" if len(pieces.ids) > self._max_pieces else ""
+        return _TOO_LONG if len(pieces.ids) > self._max_pieces else ""
 
     def _marked(self, example: ReadingExample) -> list[MarkedSentence]:
         (context,) = self._tokenizer.encode_batch([example.context])
@@ -228,6 +233,10 @@ class _Reader:
                 ids = context.ids[whole[0] : whole[1] + 1]
                 found.append(MarkedSentence(ids, own[0] - whole[0], own[1] - whole[0]))
         return found
+
+
+def _why(skipped: SkipReport) -> str:
+    return f" ({skipped.summary()})" if skipped.total else ""
 
 
 def _digest(questions: Iterator[AskedQuestion]) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from realm.errors import RecipeError
 from realm.training.corpus_recipe import CorpusRecipe
+from realm.training.reading_data import split_paths
 from realm.training.refresh_recipe import RefreshRecipe
 
 
@@ -118,6 +119,9 @@ class FinetuneRecipe(CorpusRecipe, RefreshRecipe):
         towers = bool(self.embedder), bool(self.reader)
         if not (self.model and towers == (False, False)) and not (not self.model and towers == (True, True)):
             raise RecipeError("Give either model (a RealmForOpenQA), or both embedder and reader.")
+        keeps_aside = any(keep_aside for _, keep_aside, _ in split_paths(self.questions))
+        if self.evaluate_every_steps and not (self.dev or keeps_aside):
+            raise RecipeError("There are no questions to measure by: name a file in dev, or keep some aside.")
         if self.reader_blocks > self.retrieved:
             raise RecipeError(
                 f"reader_blocks is {self.reader_blocks:,}, but only {self.retrieved:,} blocks are retrieved. Lower it, "

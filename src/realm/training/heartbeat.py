@@ -25,7 +25,7 @@ from typing import Any
 
 from realm.artifacts import write_json_atomically
 from realm.errors import UsageError
-from realm.training.exports import remove_folder
+from realm.training.whole_folders import remove_folder
 
 TRAINER = "trainer"
 _CLAIM = "refresher"

@@ -69,3 +69,7 @@ class IctRecipe(CorpusRecipe):
         if bool(self.trunk) == bool(self.embedder):
             found = "both" if self.trunk else "neither"
             raise RecipeError(f"Give either trunk (a BERT-family encoder) or embedder (a trained one); found {found}.")
+        if self.evaluate_every_steps and not self.held_out_blocks:
+            raise RecipeError(
+                "held_out_blocks is 0, so there is nothing to measure by. Raise it, or set evaluate_every_steps to 0."
+            )

@@ -7,11 +7,16 @@ count) alone, so that a resumed run computes what the uninterrupted one would ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
+
+from realm.training.distributed import Processes
+
+_ENOUGH_TRIES = 512
 
 Figures: TypeAlias = Mapping[str, float | Tensor]
 """What is logged: numbers, or tensors of one number, which do not hold up the device until the end of a step."""
@@ -90,3 +95,41 @@ class Job(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the result. Only the first process is asked to."""
+
+
+class Tries:
+    """Notices that a run learns nothing, because nothing that its processes try gives an example.
+
+    Args:
+        all_there_are: After so many tried in vain it is time to stop, or after 512 if there are more.
+        processes: All of them know what each has tried.
+
+    Attributes:
+        tried: How many were tried.
+    """
+
+    def __init__(self, all_there_are: int, processes: Processes) -> None:
+        self._enough, self._processes = min(all_there_are, _ENOUGH_TRIES), processes
+        self._has_one = False
+        self.tried = 0
+        self._reasons: Counter[str] = Counter()
+
+    def are_in_vain(self, tried: int, usable: int, reasons: Mapping[str, int] | None = None) -> bool:
+        """Whether to stop now. Once there was an example, never again.
+
+        Args:
+            tried: By this process, in this step.
+            usable: How many of them gave an example.
+            reasons: Why others gave none.
+        """
+        if self._has_one:
+            return False
+        sums = self._processes.sum_figures({"tried": tried, "usable": usable})
+        self.tried, self._has_one = self.tried + int(sums["tried"]), sums["usable"] > 0
+        for reason, count in self._processes.sum_figures(reasons or {}).items():
+            self._reasons[reason] += int(count)
+        return not self._has_one and self.tried >= self._enough
+
+    def why(self) -> str:
+        """Why there was no example, most frequent reason first."""
+        return ", ".join(f"{reason} {count:,}" for reason, count in self._reasons.most_common() if count)

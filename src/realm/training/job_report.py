@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from realm.corpus.skips import SkipReport
+from realm.training.distributed import Processes
 from realm.training.embedding_progress import EmbeddingProgress
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +31,11 @@ class JobReport:
     def opening_of(self, what: str) -> Callable[[int], None]:
         """`opening` of one thing."""
         return functools.partial(self.opening, what)
+
+    def say_skipped(self, what: str, skipped: SkipReport) -> None:
+        """Say on the first process how many of something were left out, and why, if any were."""
+        if skipped.total and Processes.current().is_first:
+            self.say(f"{what}: {skipped.summary()}")
 
 
 QUIET = JobReport()

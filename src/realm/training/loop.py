@@ -6,6 +6,8 @@ a step number and a few JSON values: a resumed run computes what the uninterrupt
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 import shutil
 import time
@@ -17,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from realm.artifacts import write_json_atomically
+from realm.artifacts import sha256_of_text, write_json_atomically
 from realm.errors import RecipeError, TrainingError
 from realm.extras import require
 from realm.training.checkpoint import (
@@ -35,12 +37,13 @@ from realm.training.finiteness import Backward, find_culprit
 from realm.training.job import Job
 from realm.training.log import Averages, Estimate, RunLog, estimate
 from realm.training.origin import Origin
-from realm.training.recipe import LoopSettings
+from realm.training.recipe import MENDING_KEYS, LoopSettings
 from realm.training.recomputing import compute_layers_twice
 from realm.training.schedule import bert_adamw, learning_rate_at, set_rates
 
 MODEL_FOLDER = "model"
 FINISHED_FILE = "finished.json"
+_LOG = logging.getLogger(__name__)
 _SEEDS_APART = 1_000_003
 _RANKS_APART = 1_000_000_000_039
 
@@ -68,6 +71,7 @@ def train(
 
     Raises:
         RecipeError: The checkpoint in `run` is of another recipe or model; the job has nothing to train.
+        UsageError: Processes see different checkpoints, because they do not share the run folder.
         TrainingError: A loss or gradient is not finite, or there is no room on the disk: the last checkpoint is whole.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -112,6 +116,9 @@ class _Loop:
                 recover_folder(self._run / name)
         self.processes.barrier()
         saved = read_state(self._run)
+        digest = sha256_of_text(json.dumps(saved, sort_keys=True))[:12]
+        seen = "no checkpoint" if saved is None else f"a checkpoint of step {saved['step']:,} ({digest})"
+        self.processes.require_shared(self._run, seen)
         if saved is not None:
             self._origin.check(saved, self._run / CHECKPOINT_FOLDER)
         self._step, state = restore_checkpoint(self._run, self._parameters, self._optimizer)
@@ -124,7 +131,16 @@ class _Loop:
         if self.processes.is_first:
             (self._run / FINISHED_FILE).unlink(missing_ok=True)
             self._log = RunLog(self._run, -1 if saved is None else self._step, self._settings.tensorboard)
+            self._tell_changes(state.get("recipe", {}))
         self._fresh = saved is None
+
+    def _tell_changes(self, before: Mapping[str, Any]) -> None:
+        """Say and log which keys that losses hang on have changed."""
+        for key in MENDING_KEYS:
+            old, new = before.get(key), getattr(self._settings, key)
+            if old not in (None, new) and self._log is not None and self._step < self._settings.steps:
+                _LOG.warning("From step %s on %s is %g; it was %g.", f"{self._step + 1:,}", key, new, old)
+                self._log.write(self._step, {f"new_{key}": new})
 
     def go(self) -> None:
         """Train to the end and write the result."""

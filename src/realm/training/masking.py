@@ -5,7 +5,7 @@
                                                └─ random_span:  runs of whole words, 15 % in all     (ablation)
 
 Every chosen piece becomes [MASK]; none is kept or replaced by another. All chance comes from the `random.Random` that
-is handed in. Knows strings and ids, no networks. Read `mask_sentence` first.
+is handed in. Knows strings and ids, no networks. Read `Masker` first.
 """
 
 from __future__ import annotations
@@ -127,29 +127,6 @@ class Masker:
         if not positions:
             return Skip("only_unknown")
         return MaskedSentence(masked, positions, [ids[position] for position in positions], self.kind)
-
-
-def mask_sentence(
-    text: str,
-    spans: Sequence[SalientSpan],
-    tokenizer: PieceTokenizer,
-    kind: MaskingKind,
-    choice: random.Random,
-    max_pieces: int,
-    max_masks: int,
-) -> MaskedSentence | Skip:
-    """Mask one sentence; see `Masker`, which does many.
-
-    Args:
-        text: The sentence.
-        spans: Its salient spans, in characters of `text`.
-        tokenizer: Of the model.
-        kind: What is masked.
-        choice: Source of randomness.
-        max_pieces: The most pieces of the sentence.
-        max_masks: The most pieces to be predicted.
-    """
-    return Masker(tokenizer, kind, max_pieces, max_masks).mask(tokenizer.encode_batch([text])[0], spans, choice)
 
 
 def random_spans(pieces: Pieces, budget: int, choice: random.Random) -> list[int]:

@@ -27,7 +27,8 @@ from realm.features.inputs import InputBuilder, Row
 from realm.models.masked_losses import null_probability, per_span, per_token, retrieval_utility, span_retrieval_utility
 from realm.text.pieces import PieceTokenizer
 from realm.training.distributed import Processes
-from realm.training.job import Figures, Job
+from realm.training.heartbeat import TrainerBeat
+from realm.training.job import Figures, Job, Tries
 from realm.training.job_report import QUIET, JobReport
 from realm.training.masking import Masker, MaskingKind
 from realm.training.pretrain_data import MaskedSentences, Origins
@@ -36,7 +37,7 @@ from realm.training.pretrain_model import PretrainModel
 from realm.training.pretrain_recall import answerable_questions, zero_shot_recall
 from realm.training.pretrain_recipe import PretrainRecipe
 from realm.training.pretrain_result import write_result
-from realm.training.pretrain_retrieval import CandidateFinder
+from realm.training.pretrain_retrieval import CandidateFinder, require_examples
 from realm.training.pretrain_sources import Sources, open_sources
 from realm.training.pretrain_start import Start, start_networks
 from realm.training.refresh import Refresher
@@ -74,11 +75,7 @@ class PretrainJob(Job):
     """
 
     def __init__(
-        self,
-        recipe: PretrainRecipe,
-        run: Path,
-        sources: Sources | None = None,
-        report: JobReport = QUIET,
+        self, recipe: PretrainRecipe, run: Path, sources: Sources | None = None, report: JobReport = QUIET
     ) -> None:
         self.recipe, self._run = recipe, run
         self._processes = Processes.current()
@@ -99,9 +96,9 @@ class PretrainJob(Job):
         )
         self._finder = CandidateFinder(recipe, self._sources.corpus, self._builder, embedder)
         self._report = report
-        self._refresher = self._make_refresher(self._processes)
-        self._retrieval_seconds = 0.0
-        self._padding = [0, 0]
+        self._refresher, self._beat = self._make_refresher(self._processes), TrainerBeat(run)
+        self._tries = Tries(recipe.steps * recipe.batch_sentences, self._processes)
+        self._retrieval_seconds, self._padding = 0.0, [0, 0]
         self._counted: Counter[str] = Counter()
 
     def begin_step(self, step: int) -> None:
@@ -109,6 +106,8 @@ class PretrainJob(Job):
         snapshot = self._refresher.snapshot
         if snapshot is None or not self.recipe.freeze_retriever:
             snapshot = self._refresher.at_border(step)
+        elif self.recipe.refresh == "other_process" and self._processes.is_first:
+            self._beat.beat(f"step {step:,}")
         self._finder.use(snapshot)
 
     def begin_evaluation(self, step: int) -> None:
@@ -117,7 +116,10 @@ class PretrainJob(Job):
 
     def micro_batches(self, step: int) -> Sequence[Part]:
         """This process's examples of a step, in parts of like length."""
-        return self._parts(self._sentences.draw(step, self._processes), self._processes)
+        parts = self._parts(self._sentences.draw(step, self._processes), self._processes)
+        tried = len(self._processes.share(range(self.recipe.batch_sentences)))
+        require_examples(self._tries, tried, sum(len(part.inputs.targets) for part in parts), self._counted)
+        return parts
 
     def loss(self, micro_batch: Part) -> tuple[Tensor, Figures]:
         """Loss of some sentences, divided by what the whole batch has."""
@@ -189,11 +191,8 @@ class PretrainJob(Job):
         Differs: Google's trainer takes the weights with the best retrieval utility; before the encoder has learned
             anything, chance makes that one large.
         """
-        if self._refresher.snapshot is None:
-            # Before the first step. The others wait for this process, so it embeds by itself.
-            self._finder.use(self._make_refresher(Processes()).at_border(0))
-        else:
-            self._finder.use(self._refresher.snapshot)
+        # Before the first step there is none. The others wait for this process, so it embeds by itself.
+        self._finder.use(self._refresher.snapshot or self._make_refresher(Processes()).at_border(0))
         sums = self._held_out_sums()
         if not sums:
             raise RecipeError(

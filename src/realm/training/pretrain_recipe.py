@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from realm.errors import RecipeError
 from realm.training.corpus_recipe import CorpusRecipe
 from realm.training.refresh_recipe import RefreshRecipe
 
@@ -115,3 +116,10 @@ class PretrainRecipe(CorpusRecipe, RefreshRecipe):
     questions: str = ""
     answer_type: str = "string"
     learning_rate: float = 3e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.evaluate_every_steps and not self.held_out_share:
+            raise RecipeError(
+                "held_out_share is 0, so there is nothing to measure by. Raise it, or set evaluate_every_steps to 0."
+            )

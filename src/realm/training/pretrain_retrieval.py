@@ -7,18 +7,20 @@ A whole step's sentences are searched for at once. Knows no loss. Read `Candidat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder, Row
 from realm.models.embedder import RealmEmbedder
 from realm.openqa.batch_embedding import BatchEmbedder
 from realm.training.block_source import BlockSource
 from realm.training.candidates import NULL_ROW, choose_candidates, content_digest
+from realm.training.job import Tries
 from realm.training.pretrain_data import Origins
 from realm.training.pretrain_recipe import PretrainRecipe
 from realm.training.snapshot_search import SnapshotIndex
@@ -77,7 +79,8 @@ class CandidateFinder:
             raise RuntimeError("search before the first snapshot")
         was_training = self._tower.training
         self._tower.eval()
-        vectors = torch.from_numpy(BatchEmbedder(self._tower, self._builder)(questions))
+        # A vector that is not finite gives a loss that is not either, and the loop says where it comes from.
+        vectors = torch.from_numpy(BatchEmbedder(self._tower, self._builder)(questions)).nan_to_num(0.0, 0.0, 0.0)
         self._tower.train(was_training)
         rows: NDArray[np.int64] = self._index.search(vectors, k)[1].cpu().numpy()
         return rows
@@ -112,6 +115,25 @@ class CandidateFinder:
         needed = {number for row in rows if row is not None for number in row} - {NULL_ROW}
         blocks = {int(row): block for row, block in zip(unique, found, strict=True) if int(row) in needed}
         return Found(rows, blocks, chosen.skipped, chosen.origins_dropped)
+
+
+def require_examples(tries: Tries, tried: int, usable: int, skipped: Mapping[str, int]) -> None:
+    """Stop where nothing can be learned, instead of training on nothing for days.
+
+    Args:
+        tries: Of the run so far.
+        tried: Sentences that this process has drawn in this step.
+        usable: How many of them have candidates.
+        skipped: Why others cannot be used.
+
+    Raises:
+        RecipeError: No process has had a sentence with candidates, and enough were tried.
+    """
+    if tries.are_in_vain(tried, usable, skipped):
+        raise RecipeError(
+            f"None of {tries.tried:,} sentences tried can be learned from: {tries.why()}. Mend the corpus, in which "
+            "duplicate_candidates are blocks that it holds twice; or change query_seq_len or candidates."
+        )
 
 
 def _hold(sentences: Sequence[str], blocks: Sequence[str], places: NDArray[np.int64]) -> NDArray[np.bool_]:

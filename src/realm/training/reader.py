@@ -22,6 +22,7 @@ from realm.text.pieces import SPECIAL_PIECES_OF_A_PAIR, PieceTokenizer
 from realm.training.closed_form import identity_layer
 from realm.training.distributed import Processes
 from realm.training.job import Figures, Job
+from realm.training.job_report import QUIET, JobReport
 from realm.training.reading_data import ReadingPool, TokenizedExample
 from realm.training.recipe import LoopRecipe
 from realm.training.warm_start import (
@@ -103,14 +104,15 @@ class ReaderJob(Job):
 
     Args:
         recipe: See `ReaderRecipe`.
+        report: Is told what of the examples cannot be used.
     """
 
-    def __init__(self, recipe: ReaderRecipe) -> None:
+    def __init__(self, recipe: ReaderRecipe, report: JobReport = QUIET) -> None:
         folder = find_trunk(recipe.trunk)
         self.recipe = recipe
         tokenizer = PieceTokenizer.from_folder(folder)
         self._builder = InputBuilder(tokenizer)
-        self._pool = ReadingPool(recipe.sources, Path(recipe.data), tokenizer, recipe.seed)
+        self._pool = ReadingPool(recipe.sources, Path(recipe.data), tokenizer, recipe.seed, report)
         torch.manual_seed(recipe.seed)
         config = config_from_bert(
             folder,

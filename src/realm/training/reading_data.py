@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 from realm.artifacts import sha256_of_file, sha256_of_text
 from realm.corpus.questions import read_reading_examples
+from realm.corpus.skips import SkipReport
 from realm.errors import RecipeError
 from realm.features.spans import pieces_of_characters
 from realm.records import ReadingExample
 from realm.text.pieces import PieceTokenizer
+from realm.training.job_report import QUIET, JobReport
 
 
 class TokenizedBlock(NamedTuple):
@@ -72,7 +74,7 @@ def split_paths(items: Sequence[str]) -> list[tuple[Path, int, float]]:
 
 
 def tokenize_examples(
-    examples: Sequence[ReadingExample], tokenizer: PieceTokenizer, passages: dict[str, int]
+    examples: Sequence[ReadingExample], tokenizer: PieceTokenizer, passages: dict[str, int], skipped: SkipReport
 ) -> Iterator[TokenizedExample]:
     """Word pieces and answer spans of examples; those whose answer no piece covers are left out.
 
@@ -80,6 +82,7 @@ def tokenize_examples(
         examples: The examples.
         tokenizer: Of the model.
         passages: Numbers of passages seen so far; extended in place.
+        skipped: Counts what is left out, as `answer_without_piece`.
     """
     questions = tokenizer.encode_batch([example.question.text for example in examples])
     titles = tokenizer.encode_batch([example.title for example in examples])
@@ -91,7 +94,9 @@ def tokenize_examples(
             for start, answer in zip(example.answer_starts, example.question.answers, strict=True)
             if (span := pieces_of_characters(context.offsets, start, start + len(answer))) is not None
         }
-        if spans:
+        if not spans:
+            skipped.add("answer_without_piece", example.question.id)
+        else:
             yield TokenizedExample(
                 question.ids,
                 title.ids,
@@ -124,31 +129,38 @@ class ReadingPool:
         data: Folder that relative paths start from.
         tokenizer: Of the model.
         seed: Of all draws.
+        report: Is told how many examples cannot be used.
 
     Attributes:
         digests: Of the files, by their paths as the recipe has them.
+        skipped: How many examples were left out, by reason.
 
     Raises:
         RecipeError: There is no source; a source has no usable example.
         SourceError: A source cannot be read.
     """
 
-    def __init__(self, sources: Sequence[str], data: Path, tokenizer: PieceTokenizer, seed: int) -> None:
+    def __init__(
+        self, sources: Sequence[str], data: Path, tokenizer: PieceTokenizer, seed: int, report: JobReport = QUIET
+    ) -> None:
         if not sources:
             raise RecipeError("sources is empty: name at least one reading file to train on.")
         self.passages: dict[str, int] = {}
         self._seed = seed
+        self.skipped = SkipReport()
         self.digests: dict[str, str] = {}
         self.groups: list[list[TokenizedExample]] = []
         self._shares: list[float] = []
         for path, keep_aside, share in split_paths(sources):
             examples = [e for e in read_reading_examples(data / path) if not is_kept_aside(e.title, keep_aside)]
-            group = list(tokenize_examples(examples, tokenizer, self.passages))
+            group = list(tokenize_examples(examples, tokenizer, self.passages, self.skipped))
             if not group:
-                raise RecipeError(f"{path} has no reading example to train on.")
+                left_out = f" ({self.skipped.summary()})" if self.skipped.total else ""
+                raise RecipeError(f"{path} has no reading example to train on{left_out}.")
             self.groups.append(group)
             self._shares.append(share)
             self.digests[str(path)] = sha256_of_file(data / path)
+        report.say_skipped("reading examples", self.skipped)
         self.bodies: list[list[int]] = [[] for _ in self.passages]
         self._passages_of_title: dict[str, set[int]] = {}
         for example in (example for group in self.groups for example in group):
@@ -160,13 +172,12 @@ class ReadingPool:
 
     def draw(self, step: int, count: int) -> list[TokenizedExample]:
         """The examples of a step: each source by its share, without repetition within an epoch of the source."""
-        drawn: list[TokenizedExample] = []
-        total, before = sum(self._shares), 0.0
-        for number, (group, share) in enumerate(zip(self.groups, self._shares, strict=True)):
-            due = round(count * (before + share) / total) - round(count * before / total)
-            drawn += (self._at(group, number, step * due + place) for place in range(due))
-            before += share
-        return drawn
+        turns = zip(self._drawn_among(step * count), self._drawn_among((step + 1) * count), strict=True)
+        return [
+            self._at(self.groups[number], number, turn)
+            for number, (first, end) in enumerate(turns)
+            for turn in range(first, end)
+        ]
 
     def other_passage(self, example: TokenizedExample, choice: random.Random) -> list[int] | None:
         """Pieces of a passage that does not answer: a hard negative of the example if it has any, or else another
@@ -178,6 +189,19 @@ class ReadingPool:
         choice.shuffle(others)
         answers = [example.body_ids[first : last + 1] for first, last in example.spans]
         return next((self.bodies[o] for o in others if not any(_contains(self.bodies[o], a) for a in answers)), None)
+
+    def _drawn_among(self, count: int) -> list[int]:
+        """How many of each source are among the first `count` examples of a run.
+
+        Rounding is carried over steps. The last source takes its share of all, the one before its share of what is
+        left, and so on: then the numbers add up to `count`, and none of them falls as `count` grows.
+        """
+        drawn = []
+        for number in range(len(self._shares) - 1, 0, -1):
+            left = round(count * (sum(self._shares[:number]) / sum(self._shares[: number + 1])))
+            drawn.append(count - left)
+            count = left
+        return [count, *reversed(drawn)]
 
     def _at(self, group: list[TokenizedExample], number: int, position: int) -> TokenizedExample:
         epoch, place = divmod(position, len(group))

@@ -20,6 +20,9 @@ from realm.errors import RecipeError
 
 R = TypeVar("R")
 
+MENDING_KEYS = ("learning_rate", "clip_norm")
+"""Keys that a run whose numbers are not finite any more can be helped by; the loop logs where they change."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
@@ -41,7 +44,8 @@ class LoopSettings:
         tensorboard: Whether the log is also written for TensorBoard.
 
     Raises:
-        RecipeError: A value is out of its range, or not among those that a key may have.
+        RecipeError: A value is out of its range, or not among those that a key may have; a key that must be given is
+            empty; or there is patience with a dev metric that is never measured.
 
     Source: BERT's warm-up as google-research `language/realm` (865fae6) has it.
     """
@@ -64,12 +68,13 @@ class LoopSettings:
     may_change: ClassVar[frozenset[str]] = frozenset(
         {
             "gradient_checkpointing", "save_every_steps", "log_every_steps", "evaluate_every_steps", "patience",
-            "tensorboard",
+            "tensorboard", *MENDING_KEYS,
         }
     )  # fmt: skip
-    """Keys that leave the next losses as they are, so that a run may go on with other values; a subclass adds its own.
+    """Keys that a run may go on with other values of; a subclass adds its own.
 
-    `steps` is not among them: the learning rate falls to 0 at the last one.
+    All but `MENDING_KEYS` leave the next losses as they are. `steps` is not among them: the learning rate falls to 0 at
+    the last one.
     """
 
     steps: int
@@ -87,6 +92,9 @@ class LoopSettings:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if _has_no_default(field) and getattr(self, field.name) in ("", ()):
+                raise RecipeError(f"{field.name} is empty; it must be given.")
         for kind in type(self).__mro__:
             for key, (low, high) in vars(kind).get("limits", {}).items():
                 if not low <= getattr(self, key) <= high:
@@ -103,6 +111,11 @@ class LoopSettings:
             raise RecipeError(
                 f"warmup_steps is {self.warmup_steps:,}, but there are only {self.steps:,} steps, so the learning rate "
                 "would never reach its peak. Lower it, or leave it out."
+            )
+        if self.patience and not self.evaluate_every_steps:
+            raise RecipeError(
+                f"patience is {self.patience:,}, but evaluate_every_steps is 0, so nothing is measured that could get "
+                "better. Give evaluate_every_steps, or leave patience out."
             )
 
     @classmethod

@@ -17,28 +17,29 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from realm.errors import UsageError
+from realm.errors import CorruptFileError, ModelError, UsageError
 from realm.features.inputs import InputBuilder
 from realm.models.embedder import RealmEmbedder
 from realm.training.block_source import BlockSource
+from realm.training.checkpoint import CHECKPOINT_FOLDER
 from realm.training.distributed import Processes
 from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import Export, RefreshPlan, drop_exports_after, export_embedder, exports, write_plan
-from realm.training.heartbeat import HeartbeatWatch, TrainerBeat
+from realm.training.heartbeat import TrainerBeat
 from realm.training.refresh_recipe import RefreshRecipe
+from realm.training.refresh_waiting import OtherProcess, Say
+from realm.training.snapshot_making import make_snapshot, sound_export
 from realm.training.snapshots import (
     SNAPSHOTS,
     Snapshot,
     drop_snapshots_after,
-    make_snapshot,
+    drop_snapshots_unless_cut_at,
     prune_snapshots,
-    snapshot_folders,
     snapshot_of,
 )
 
 _LOOKS_PER_PERIOD = 50
 _LOG = logging.getLogger(__name__)
-Say = Callable[[str], None]
 
 
 class Refresher:
@@ -75,19 +76,19 @@ class Refresher:
         self._run, self._recipe, self._blocks, self._builder = run, recipe, blocks, builder
         self._embedder, self._plan, self._processes = embedder, plan, processes
         self._progress, self._say = progress, say
-        self._period = recipe.refresh_every_steps * recipe.stale_factor
+        self._period = recipe.period_steps
         self._tokenizer = tokenizer
         self._is_begun = False
         self._beat = TrainerBeat(run)
-        self._said_dead, self._gave_up = "", False
+        self._other = OtherProcess(run, recipe, self._open, self._beat, say)
+        self._exported: dict[int, str] = {}  # digests by step: of this training, not of one that was lost by a kill
         self._refresh_seconds, self._refreshed_at = 0.0, time.monotonic()
 
     def at_border(self, step: int) -> Snapshot:
         """The snapshot for a step; called on every process before the step, when `step` steps are done.
 
         Raises:
-            KnowledgeBaseError: A snapshot is of another corpus.
-            ModelError: A snapshot is of another model; or the embedder makes vectors that are not finite.
+            ModelError: The embedder makes vectors that are not finite.
             UsageError: There is no snapshot and no living refresher; or there is one no longer, and the recipe says
                 to stop.
         """
@@ -97,25 +98,35 @@ class Refresher:
                 self._beat.beat(f"step {step:,}")
             self._export_if_due(step)
             if self.snapshot is None or self._looks_at(step):
-                self._use(self._agreed(lambda: self._newest(step)))
+                self._use(self._agreed(lambda: self._published_by(step)))
         elif self._agreed_to_embed(step):
             self._use(self._embed(step))
         assert self.snapshot is not None
         return self.snapshot
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint remembers: the snapshot in use."""
-        return {"snapshot": None if self.snapshot is None else self.snapshot.name}
+        """What a checkpoint remembers: the snapshot in use, and exports that may yet become snapshots."""
+        if self.snapshot is None:
+            return {"snapshot": None}
+        newer = {str(step): digest for step, digest in self._exported.items() if step > self.snapshot.step}
+        return {"snapshot": self.snapshot.name, "embedder": self.snapshot.export.embedder, "exported": newer}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up the snapshot that a checkpoint names.
+        """Take up the snapshot that a checkpoint names; one that is missing or damaged is made anew.
 
         Raises:
-            CorruptFileError: It is not there any more, or not whole.
+            CorruptFileError: It cannot be made anew, because no copy of its embedder is left.
+            KnowledgeBaseError: It is of another corpus.
+            ModelError: It is of another model.
         """
+        self._exported = {int(step): digest for step, digest in state.get("exported", {}).items()}
         name = state.get("snapshot")
-        if name is not None:
-            self.snapshot = self._open(self._run / SNAPSHOTS / name)
+        if name is None:
+            return
+        folder, embedder = self._run / SNAPSHOTS / name, state.get("embedder", "")
+        if self._agreed(lambda: "" if self._holds(folder, embedder) else "damaged"):
+            self._make_anew(folder, embedder)
+        self.snapshot = self._open(folder)
 
     def staleness(self, step: int) -> dict[str, float]:
         """Figures for the log: age of the snapshot in use, in steps and seconds."""
@@ -130,10 +141,15 @@ class Refresher:
         self._is_begun = True
         if self._processes.is_first:
             drop_exports_after(self._run, step)
+            if self.snapshot is None:
+                drop_snapshots_unless_cut_at(
+                    self._run, min(self._plan.max_pieces, self._embedder.config.max_position_embeddings)
+                )
+            self._exported = {export.step: export.embedder for export in exports(self._run)} | self._exported
             if self._recipe.refresh == "other_process":
                 drop_snapshots_after(self._run, step)
-                write_plan(self._run, self._plan, self._tokenizer)
-        self._watch = HeartbeatWatch(self._run)
+                write_plan(self._run, self._plan.of(self._blocks), self._tokenizer)
+        self._other.begin()
 
     def _looks_at(self, step: int) -> bool:
         """Whether this border is one of those where processes agree what to do: they must look at the same ones."""
@@ -150,13 +166,32 @@ class Refresher:
     def _open(self, folder: Path) -> Snapshot:
         return Snapshot.open(folder, self._blocks, self._embedder.config)
 
+    def _holds(self, folder: Path, embedder: str) -> bool:
+        """Whether a folder has a whole snapshot, of this embedder if it is known."""
+        try:
+            export = self._open(folder).export
+        except (CorruptFileError, ModelError, OSError):
+            return False
+        return embedder in ("", export.embedder) and export.is_sound()
+
+    def _make_anew(self, folder: Path, embedder: str) -> None:
+        export = sound_export(self._run, folder.name, embedder)
+        if export is None:
+            raise CorruptFileError(
+                f"{self._run / CHECKPOINT_FOLDER} goes on with {folder}, which is missing or damaged, and no copy of "
+                "its embedder is left to make it anew. Put that folder back, or begin anew in another run folder."
+            )
+        if self._processes.is_first:
+            self._say(f"{folder} is missing or damaged, and is made anew from its embedder")
+        self._make(export)
+
     def _use(self, name: str) -> None:
         """Change to a snapshot, if it is another one, and delete what is not needed any more."""
         if not name:
             return
         before = self.state()["snapshot"]
         self.snapshot = self._open(self._run / SNAPSHOTS / name)
-        self._gave_up = False
+        self._other.renew()
         if self._processes.is_first:
             prune_snapshots(self._run, self._recipe.keep_snapshots, {name, before})
 
@@ -185,18 +220,21 @@ class Refresher:
         export = next((found for found in exports(self._run) if found.step == step), None)
         if export is None:
             raise UsageError(f"{self._run}: the export of step {step} is not to be seen here. Is the folder shared?")
-        there = snapshot_of(self._run, export)
+        there = snapshot_of(self._run, export, self._blocks)
         name = self._agreed(lambda: there.name if there is not None else "")
         if not name:
-            name = make_snapshot(
-                self._run, export, self._blocks, self._builder, self._embedder.device,
-                max_pieces=self._plan.max_pieces, processes=self._processes, progress=self._progress,
-            ).name  # fmt: skip
+            name = self._make(export).name
         self._refresh_seconds, self._refreshed_at = time.monotonic() - begin, time.monotonic()
         return name
 
-    def _export(self, step: int) -> Export:
-        return export_embedder(self._run, step, self._embedder)
+    def _make(self, export: Export) -> Path:
+        return make_snapshot(
+            self._run, export, self._blocks, self._builder, self._embedder.device, max_pieces=self._plan.max_pieces,
+            processes=self._processes, progress=self._progress,
+        )  # fmt: skip
+
+    def _export(self, step: int) -> None:
+        self._exported[step] = export_embedder(self._run, step, self._embedder).embedder
 
     # ---- another process embeds
 
@@ -206,51 +244,5 @@ class Refresher:
         if is_due and self._processes.is_first:
             self._export(step)
 
-    def _newest(self, step: int) -> str:
-        """Name of a newer snapshot, or nothing; waits for one where there must be one."""
-        waiting_since, said = time.monotonic(), False
-        while True:
-            name = self._published_by(step)
-            if name:
-                return name
-            waited = time.monotonic() - waiting_since
-            if self._goes_on_without(step, waited):
-                return ""
-            if not said:
-                why = "the first snapshot" if self.snapshot is None else "a newer snapshot"
-                self._say(f"step {step:,}: waiting for {why}, from: realm refresh {self._run}")
-                said = True
-            self._beat.beat(f"step {step:,}, waiting for a snapshot")
-            time.sleep(self._recipe.poll_seconds)
-
     def _published_by(self, step: int) -> str:
-        """Newest snapshot that is newer than the one in use and not of steps that are still to be done."""
-        current = -1 if self.snapshot is None else self.snapshot.step
-        newest = max((number for number in snapshot_folders(self._run) if current < number <= step), default=None)
-        return "" if newest is None else snapshot_folders(self._run)[newest].name
-
-    def _goes_on_without(self, step: int, waited_seconds: float) -> bool:
-        """Whether the step is done with what there is; says what is wrong, or raises."""
-        silent = self._watch.silent_seconds()
-        # The first snapshot is waited for longer: a person has to start the other process.
-        if silent > (self._recipe.max_wait_seconds if self.snapshot is None else self._recipe.heartbeat_seconds):
-            self._handle(f"no sign of life from a refresher for {silent:,.0f} s ({self._watch.who})", self._watch.who)
-            return True
-        self._said_dead = ""
-        if self.snapshot is not None and (self._gave_up or not self._is_too_stale(step)):
-            return True
-        if self.snapshot is not None and waited_seconds >= self._recipe.max_wait_seconds:
-            stale = self.staleness(step)["stale_steps"]
-            self._gave_up = True
-            self._handle(f"waited {waited_seconds:,.0f} s for a snapshot newer than {stale:,.0f} steps", f"step {step}")
-            return True
-        return False
-
-    def _handle(self, problem: str, cause: str) -> None:
-        """Raise, or warn once for each cause."""
-        mend = f"Start one with: realm refresh {self._run}"
-        if self.snapshot is None or self._recipe.when_refresher_dies == "stop":
-            raise UsageError(f"{problem}. {mend}")
-        if self._said_dead != cause:
-            self._said_dead = cause
-            self._say(f"{problem}; training goes on with {self.snapshot.name}. {mend}")
+        return self._other.newest(step, self.snapshot, self._exported, self._is_too_stale(step))

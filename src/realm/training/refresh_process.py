@@ -18,11 +18,13 @@ from realm.errors import RecipeError
 from realm.features.inputs import InputBuilder
 from realm.text.pieces import PieceTokenizer
 from realm.training.block_source import BlockSource, open_blocks
+from realm.training.checkpoint import no_room_is_said
 from realm.training.distributed import Processes
 from realm.training.embedding_progress import EmbeddingProgress
-from realm.training.exports import Export, RefreshPlan, exports, has_plan, is_finished, read_plan
+from realm.training.exports import Export, RefreshPlan, exports, has_plan, is_finished, is_wanted, read_plan
 from realm.training.heartbeat import TRAINER, Claim, HeartbeatWatch, claimed
-from realm.training.snapshots import make_snapshot, snapshot_of, started_export, unfinished_export
+from realm.training.snapshot_making import begun_export, begun_exports, make_snapshot, started_export
+from realm.training.snapshots import snapshot_of
 
 _TRAINER_SILENT_SECONDS = 600.0
 
@@ -74,21 +76,23 @@ def refresh_run(
 
     Raises:
         RecipeError: With `once`, the run does not ask for this, or there is no export; or it is finished without.
-        UsageError: Another process refreshes this run.
+        UsageError: Another process refreshes this run; or the blocks are not those that are trained with.
         SourceError: The blocks cannot be read.
+        TrainingError: There is no room on the disk.
     """
-    processes = Processes.current()
-    if not once:
-        _wait_for_plan(run, poll_seconds, report.say if processes.is_first else lambda what: None)
-    plan, tokenizer_folder = read_plan(run)
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not processes.is_first:
-        return _help(run, plan, tokenizer_folder, processes, blocks, cache, device)
-    with claimed(run) as claim:
-        claim.tell("opening the blocks")
-        work = _Work(run, plan, tokenizer_folder, processes, device, claim, report)
-        work.open(blocks, cache)
-        return work.until_finished(once, poll_seconds)
+    with no_room_is_said(run, lambda: "What is published stays, and so does what is embedded"):
+        processes = Processes.current()
+        if not once:
+            _wait_for_plan(run, poll_seconds, report.say if processes.is_first else lambda what: None)
+        plan, tokenizer_folder = read_plan(run)
+        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not processes.is_first:
+            return _help(run, plan, tokenizer_folder, processes, blocks, cache, device)
+        with claimed(run) as claim:
+            claim.tell("opening the blocks")
+            work = _Work(run, plan, tokenizer_folder, processes, device, claim, report)
+            work.open(blocks, cache)
+            return work.until_finished(once, poll_seconds)
 
 
 class _Work:
@@ -108,19 +112,21 @@ class _Work:
         self._device, self._claim, self._report = device, claim, report
         self._tokenizer = PieceTokenizer.from_folder(tokenizer_folder)
         self._builder = InputBuilder(self._tokenizer)
-        self._blocks: BlockSource | None = None
         self._trainer, self._said_silent = HeartbeatWatch(run, TRAINER), False
 
     def open(self, blocks: Path | None, cache: Path | None) -> None:
-        self._blocks = open_blocks(
-            blocks or Path(self._plan.blocks), self._tokenizer, cache or self._run / "cache",
-            self._plan.max_documents, max_pieces=self._plan.max_pieces, progress=self._report.opening,
+        """Open the blocks; raise if they are not the trainer's, before anything is embedded."""
+        self._source = blocks or Path(self._plan.blocks)
+        self._blocks: BlockSource = open_blocks(
+            self._source, self._tokenizer, cache or self._run / "cache", self._plan.max_documents,
+            max_pieces=self._plan.max_pieces, progress=self._report.opening,
         )  # fmt: skip
+        self._plan.require(self._blocks, self._source)
 
     def until_finished(self, once: bool, poll_seconds: float) -> int:
         published = 0
         while not is_finished(self._run):
-            export = next_export(self._run)
+            export = next_export(self._run, self._blocks)
             if export is None and once:
                 if not exports(self._run):
                     raise RecipeError(f"{self._run} has no export yet. Start the training, or leave out --once.")
@@ -134,7 +140,7 @@ class _Work:
             try:
                 export = started_export(self._run, export)
             except FileNotFoundError:
-                continue  # a newer one has taken its place
+                continue  # another one has taken its place
             self._processes.gather_texts(f"{export.step}")
             try:
                 self.embed(export)
@@ -146,31 +152,31 @@ class _Work:
         return published
 
     def embed(self, export: Export) -> None:
-        assert self._blocks is not None
-
         def progress(done: EmbeddingProgress) -> None:
             if self._claim is not None:
-                self._claim.require()
                 self._claim.tell(f"embedding step {export.step:,}: {done.done:,} of {done.total:,} blocks")
             self._require_wanted(export)
             self._report.embedding(export.step, done)
 
-        def before_publishing() -> None:
-            if self._claim is not None:
-                self._claim.require()
-            self._require_wanted(export)
-
-        make_snapshot(
-            self._run, export, self._blocks, self._builder, self._device, max_pieces=self._plan.max_pieces,
-            processes=self._processes, progress=progress,
-            before_publishing=before_publishing,
-        )  # fmt: skip
+        self._plan, _ = read_plan(self._run)  # training may have been begun anew
+        self._plan.require(self._blocks, self._source)
+        try:
+            make_snapshot(
+                self._run, export, self._blocks, self._builder, self._device, max_pieces=self._plan.max_pieces,
+                processes=self._processes, progress=progress, before_publishing=lambda: self._require_wanted(export),
+            )  # fmt: skip
+        except FileNotFoundError as exc:
+            # A trainer that makes the snapshot of its checkpoint anew clears away what else was begun.
+            if self._processes.count > 1 or begun_export(self._run, export.step) == export:
+                raise
+            raise _Abandoned from exc
 
     def _require_wanted(self, export: Export) -> None:
-        """Raise if training has ended, or goes on from a checkpoint before this export."""
+        """Raise if another process has the claim, training has ended, or it goes on from before this export."""
+        if self._claim is not None:
+            self._claim.require()
         # With helpers, leaving would keep them waiting for this process's shards.
-        is_due = any(found.step >= export.step for found in exports(self._run)) and not is_finished(self._run)
-        if not is_due and self._processes.count == 1:
+        if self._processes.count == 1 and (is_finished(self._run) or not is_wanted(export, exports(self._run))):
             raise _Abandoned
 
     def _look_after_trainer(self) -> None:
@@ -203,14 +209,14 @@ def _wait_for_plan(run: Path, poll_seconds: float, say: Callable[[str], None]) -
         time.sleep(poll_seconds)
 
 
-def next_export(run: Path) -> Export | None:
+def next_export(run: Path, blocks: BlockSource) -> Export | None:
     """What to embed now: what was begun, or else the newest export, unless it is published already."""
-    newest = next(reversed(exports(run)), None)
-    begun = unfinished_export(run)
-    # A run that was killed and resumed has yet to come to the steps it had done: what was begun then is dropped.
-    if begun is not None and newest is not None and begun.step <= newest.step:
-        return begun
-    return newest if newest is not None and snapshot_of(run, newest) is None else None
+    offered = exports(run)
+    for begun in reversed(begun_exports(run)):
+        if is_wanted(begun, offered) and snapshot_of(run, begun, blocks) is None:
+            return begun
+    newest = offered[-1] if offered else None
+    return newest if newest is not None and snapshot_of(run, newest, blocks) is None else None
 
 
 def _help(
@@ -227,8 +233,8 @@ def _help(
     work.open(blocks, cache)
     published = 0
     while step := processes.gather_texts("")[0]:
-        export = unfinished_export(run)
-        if export is None or export.step != int(step):
+        export = begun_export(run, int(step))
+        if export is None:
             raise RecipeError(f"{run}: the export of step {step} is not to be seen here. Is the folder shared?")
         work.embed(export)
         published += 1

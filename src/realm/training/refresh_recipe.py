@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from realm.errors import RecipeError
+from realm.training.recipe import LoopRecipe
+
 
 @dataclass(frozen=True, kw_only=True)
-class RefreshRecipe:
-    """Keys of recipes whose jobs search a snapshot; a base beside `LoopRecipe`, which checks the values.
+class RefreshRecipe(LoopRecipe):
+    """Base of recipes whose jobs search a snapshot; the keys of the loop are those of `LoopSettings`.
 
     Attributes:
         refresh: One of the three modes.
@@ -18,12 +21,16 @@ class RefreshRecipe:
         stale_factor: Only every so many-th refresh takes place: the paper's ablation has 30.
         turn_share: Of the time, what embedding may take, in mode `in_turns`.
         keep_snapshots: So many of the newest stay, and those that a checkpoint names.
-        max_stale_steps: In mode `other_process`, wait for a new snapshot at this staleness; 0 never to wait.
+        max_stale_steps: In mode `other_process`, wait for a new snapshot at this staleness; 0 never to wait. Not less
+            than the steps between two exports: there would be nothing to wait for.
         max_wait_seconds: The longest such wait; what comes then is as when the refresher dies. Before the first
             snapshot, the longest time without a refresher; then the run stops.
         heartbeat_seconds: A refresher that gives no sign of life for so long is dead.
         poll_seconds: Sleep between two looks, while waiting.
         when_refresher_dies: `warn` and go on with the last snapshot, or `stop`.
+
+    Raises:
+        RecipeError: The trainer would wait before there is a new export.
 
     Source: REALM, section 3.3 and table 2 (30x stale MIPS).
     """
@@ -56,3 +63,18 @@ class RefreshRecipe:
     heartbeat_seconds: float = 60.0
     poll_seconds: float = 1.0
     when_refresher_dies: str = "warn"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.refresh == "other_process" and 0 < self.max_stale_steps < self.period_steps:
+            raise RecipeError(
+                f"max_stale_steps is {self.max_stale_steps:,}, but a new snapshot comes every {self.period_steps:,} "
+                f"steps at most (refresh_every_steps = {self.refresh_every_steps:,}, stale_factor = "
+                f"{self.stale_factor:,}), so the trainer would wait in vain. Raise it to {self.period_steps:,} or "
+                "more, or leave it out."
+            )
+
+    @property
+    def period_steps(self) -> int:
+        """Steps between two refreshes, at least."""
+        return self.refresh_every_steps * self.stale_factor

@@ -32,7 +32,18 @@ def bert_adamw(parameters: Mapping[str, nn.Parameter], settings: LoopSettings) -
 
 
 def learning_rate_at(settings: LoopSettings, step: int) -> float:
-    """Linear warm-up from 0, then linear decay to 0 at the last step."""
+    """Linear warm-up, then linear decay to 0 behind the last step.
+
+    With N steps, w of them warm-up, and the peak lr: lr (s + 1) / w where s < w, then lr (N - s) / (N - w).
+
+    Args:
+        settings: Of the run.
+        step: Number of the step, from 0.
+
+    Differs: BERT's `optimization.py` lets the rate fall from step 0 on, lr (1 - s / N), and lays the warm-up, lr s / w,
+        over it: after warm-up its rate jumps to (N - w) / N of the peak and is never higher, and its first step has
+        rate 0.
+    """
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     remaining = settings.steps - step

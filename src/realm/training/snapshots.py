@@ -1,50 +1,34 @@
 """Snapshots: an embedder and the vectors it made of all blocks, published together by one rename.
 
-    run/refreshing/step-00000500/   in the making: a copy of the export, and shards; survives a kill
     run/snapshots/step-00000500/    embedder/       the export
                                     vectors/        see `corpus_vectors`
                                     snapshot.json   step, time of export, digest of the embedder
 
 So a snapshot is there whole or not at all, and its vectors are those of its embedder. Knows neither who trains nor
-who embeds. Read `make_snapshot` first.
+who embeds; how one is made is in `snapshot_making`.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from realm.artifacts import write_json_atomically
 from realm.errors import CorruptFileError, KnowledgeBaseError, ModelError
-from realm.features.inputs import InputBuilder
-from realm.models.checkpoints import Checkpoint
 from realm.models.configuration import RealmConfig
 from realm.training.block_source import BlockSource
-from realm.training.corpus_embedding import embed_corpus
-from realm.training.corpus_vectors import CorpusVectors, config_digest, weights_digest
-from realm.training.distributed import Processes
-from realm.training.embedding_progress import EmbeddingProgress
-from realm.training.exports import (
-    Export,
-    fresh_folder,
-    publish_folder,
-    remove_folder,
-    step_folders,
-    step_name,
-    sweep_temporaries,
-)
+from realm.training.corpus_vectors import CorpusVectors, config_digest
+from realm.training.exports import Export
 from realm.training.snapshot_search import SnapshotIndex
+from realm.training.whole_folders import remove_folder, step_folders, step_name, sweep_temporaries
 
 SNAPSHOTS = "snapshots"
-REFRESHING = "refreshing"
-_SNAPSHOT = "snapshot.json"
-_EMBEDDER = "embedder"
-_VECTORS = "vectors"
+EMBEDDER = "embedder"
+VECTORS = "vectors"
+SNAPSHOT_FILE = "snapshot.json"
 
 
 @dataclass(frozen=True)
@@ -80,18 +64,14 @@ class Snapshot:
             KnowledgeBaseError: It is of another corpus.
             ModelError: Its embedder has other sizes.
         """
-        export = Export.read(folder / _EMBEDDER)
+        export = Export.read(folder / EMBEDDER)
         try:
-            said = json.loads((folder / _SNAPSHOT).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as exc:
-            raise CorruptFileError(
-                f"{folder}: there is no whole snapshot ({exc}). Delete it; it is made anew."
-            ) from exc
-        vectors = CorpusVectors.open(folder / _VECTORS)
-        if export is None or not said["embedder"] == export.embedder == vectors.parents.embedder:
-            raise CorruptFileError(
-                f"{folder}: vectors and embedder do not belong together. Delete it; it is made anew."
-            )
+            said = json.loads((folder / SNAPSHOT_FILE).read_text(encoding="utf-8"))["embedder"]
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise CorruptFileError(f"{folder}: there is no whole snapshot ({exc}).") from exc
+        vectors = CorpusVectors.open(folder / VECTORS)
+        if export is None or not said == export.embedder == vectors.parents.embedder:
+            raise CorruptFileError(f"{folder}: vectors and embedder do not belong together.")
         snapshot = cls(folder, export, vectors)
         snapshot._require_fits(blocks, config)
         return snapshot
@@ -107,15 +87,15 @@ class Snapshot:
             CorruptFileError: They are not those that were written.
         """
         self.vectors.verify()
-        if weights_digest(Checkpoint(self.export.folder), self.export.config()) != self.export.embedder:
+        if not self.export.is_sound():
             raise CorruptFileError(f"{self.export.folder}: the weights are not those that were exported.")
 
     def _require_fits(self, blocks: BlockSource, config: RealmConfig) -> None:
-        parents, rows = self.vectors.parents, self.vectors.vectors.rows
-        if (parents.corpus, parents.tokenizer, rows) != (blocks.digest, blocks.tokenizer_digest, len(blocks)):
+        if not self.vectors.are_of(blocks):
             raise KnowledgeBaseError(
-                f"{self.folder} is a snapshot of another corpus ({rows:,} blocks, digest {parents.corpus[:12]}; the "
-                f"blocks here are {len(blocks):,}, digest {blocks.digest[:12]}). Use a new run folder."
+                f"{self.folder} is a snapshot of another corpus ({self.vectors.vectors.rows:,} blocks, digest "
+                f"{self.vectors.parents.corpus[:12]}; the blocks here are {len(blocks):,}, digest "
+                f"{blocks.digest[:12]}). Use the same blocks everywhere, or a new run folder."
             )
         if config_digest(self.export.config()) != config_digest(config):
             raise ModelError(
@@ -129,95 +109,22 @@ def snapshot_folders(run: Path) -> dict[int, Path]:
     return step_folders(run / SNAPSHOTS)
 
 
-def snapshot_of(run: Path, export: Export) -> Path | None:
-    """Folder of the published snapshot of just this export, if there is one."""
+def snapshot_of(run: Path, export: Export, blocks: BlockSource) -> Path | None:
+    """Folder of the published snapshot of just this export and these blocks, if there is one."""
     folder = run / SNAPSHOTS / step_name(export.step)
-    there = Export.read(folder / _EMBEDDER)
-    return folder if there is not None and there.embedder == export.embedder else None
-
-
-def started_export(run: Path, export: Export) -> Export:
-    """A copy of an export to embed with, which stays when the trainer deletes the export.
-
-    Raises:
-        FileNotFoundError: The trainer has deleted it already.
-    """
-    folder = run / REFRESHING / step_name(export.step) / _EMBEDDER
-    there = Export.read(folder)
+    there = Export.read(folder / EMBEDDER)
     if there is None or there.embedder != export.embedder:
-        sweep_temporaries(folder.parent)
-        with fresh_folder(folder) as fresh:
-            shutil.copytree(export.folder, fresh, dirs_exist_ok=True)
-        there = Export.read(folder)
-    if there is None:
-        raise FileNotFoundError(f"{export.folder} is gone")
-    return there
+        return None
+    vectors = _vectors_in(folder)
+    return folder if vectors is not None and vectors.are_of(blocks) else None
 
 
-def unfinished_export(run: Path) -> Export | None:
-    """The newest export that somebody has begun to embed and has not published."""
-    for folder in reversed(step_folders(run / REFRESHING).values()):
-        export = Export.read(folder / _EMBEDDER)
-        if export is not None and snapshot_of(run, export) is None:
-            return export
-    return None
-
-
-def make_snapshot(
-    run: Path,
-    export: Export,
-    blocks: BlockSource,
-    builder: InputBuilder,
-    device: torch.device,
-    *,
-    max_pieces: int,
-    processes: Processes = Processes(),  # noqa: B008 - frozen
-    progress: Callable[[EmbeddingProgress], None] | None = None,
-    before_publishing: Callable[[], None] = lambda: None,
-) -> Path:
-    """Embed all blocks with an exported embedder and publish both; goes on where a killed process stopped.
-
-    Args:
-        run: The run folder.
-        export: The embedder.
-        blocks: The corpus.
-        builder: Of the model's tokenizer.
-        device: Where to embed.
-        max_pieces: Longest input.
-        processes: Those that share the work; every one of them calls this.
-        progress: See `embed_corpus`.
-        before_publishing: Called by the first process; an error it raises leaves everything for later.
-
-    Returns:
-        Folder of the snapshot.
-
-    Raises:
-        FileNotFoundError: The trainer has deleted the export.
-        ModelError: The embedder cannot be read, or makes vectors that are not finite.
-        UsageError: Another process has stopped.
-    """
-    if processes.is_first:
-        started_export(run, export)
-    processes.barrier()
-    making = run / REFRESHING / step_name(export.step)
-    started = started_export(run, export)
-    embed_corpus(
-        blocks, started.open(device), builder, making / _VECTORS, embedder_digest=export.embedder,
-        max_pieces=max_pieces, processes=processes, progress=progress,
-    )  # fmt: skip
-    # Order: all have seen the vectors before they are renamed.
-    processes.barrier()
-    place = run / SNAPSHOTS / step_name(export.step)
-    if processes.is_first:
-        before_publishing()
-        write_json_atomically(making / _SNAPSHOT, {"step": export.step, "embedder": export.embedder})
-        publish_folder(making, place)
-        # Whatever else was begun is older, or of steps that a resumed training has yet to do again.
-        for left in step_folders(run / REFRESHING).values():
-            remove_folder(left)
-        sweep_temporaries(run / REFRESHING)
-    processes.barrier()
-    return place
+def drop_snapshots_unless_cut_at(run: Path, max_pieces: int) -> None:
+    """Delete what a run that is begun anew had made before of blocks cut to another length."""
+    for folder in snapshot_folders(run).values():
+        vectors = _vectors_in(folder)
+        if vectors is None or vectors.parents.max_pieces != max_pieces:
+            remove_folder(folder)
 
 
 def drop_snapshots_after(run: Path, step: int) -> None:
@@ -251,3 +158,10 @@ def _texts_of_checkpoints(run: Path) -> list[str]:
         except (OSError, UnicodeDecodeError):
             continue
     return found
+
+
+def _vectors_in(folder: Path) -> CorpusVectors | None:
+    try:
+        return CorpusVectors.open(folder / VECTORS)
+    except (CorruptFileError, OSError):
+        return None  # damaged, or just being deleted
