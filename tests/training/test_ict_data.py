@@ -80,7 +80,7 @@ def test_block_whose_only_sentence_would_go_is_skipped_and_counted(trunk: Path, 
 
 def test_block_without_text_is_skipped_and_counted(trunk: Path) -> None:
     source = MemoryBlocks(trunk, [("Empty", "  "), *((f"T {n}", "One is old. Two is new.") for n in range(3))])
-    batch = batches(trunk, source, batch_blocks=4, held_out_blocks=0).draw(0, ALONE)
+    batch = batches(trunk, source, batch_blocks=4, held_out_blocks=0, evaluate_every_steps=0).draw(0, ALONE)
     assert batch.skipped == {"only_sentence": 0, "no_sentence": 1}
     assert sorted(batch.numbers) == [1, 2, 3]
 

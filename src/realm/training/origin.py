@@ -24,7 +24,7 @@ class Origin:
     Attributes:
         recipe: All keys, as JSON values.
         parents: Digests of the models that the job starts from, by name. The recipe's paths to them may change.
-        free_keys: Keys of the recipe that may change in a run's course, because the next losses do not hang on them.
+        free_keys: Keys of the recipe that may change in a run's course; see `LoopRecipe.may_change`.
     """
 
     recipe: Mapping[str, Any]
