@@ -166,7 +166,7 @@ def test_a_first_run_that_is_killed_leaves_no_knowledge_base_and_the_next_one_ma
     for kill_at in (1, 2, 3, 9, 33):
         status, _ = nursery.run(kb, source, tiny.folder, kill_at)
         assert status == -signal.SIGKILL
-        with pytest.raises(KnowledgeBaseError, match="No knowledge base|no complete version yet"):
+        with pytest.raises(KnowledgeBaseError, match=r"No knowledge base|no complete version yet"):
             OpenQA.load(kb)
     assert nursery.run(kb, source, tiny.folder)[0] == 0
     assert_equal_contents(kb, clean, NEW)
