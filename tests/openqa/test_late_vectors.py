@@ -15,9 +15,10 @@ from realm.openqa import indexing, late_vectors
 from realm.openqa.ask import OpenQA, Searching
 from realm.openqa.compaction import compact
 from realm.openqa.exporting import export_huggingface, export_vectors
+from realm.openqa.index_report import IndexReport
 from realm.openqa.indexing import index_sources, remove_documents
 from realm.openqa.knowledge_base import KnowledgeBase
-from realm.openqa.late_vectors import EmbeddingReport, embed_blocks
+from realm.openqa.late_vectors import embed_blocks
 from realm.openqa.model_folder import ModelFolder
 from realm.openqa.passages import import_passages
 from realm.openqa.verification import verify_folder
@@ -64,15 +65,15 @@ def test_embedding_later_ends_where_embedding_at_once_does(
     kb: Path, source: Path, tmp_path: Path, tiny: ModelFolder
 ) -> None:
     index_sources(tmp_path / "at once", [source], tiny)
-    told: list[EmbeddingReport] = []
+    told: list[IndexReport] = []
     report = embed_blocks(kb, progress=lambda one: told.append(dataclasses.replace(one)))
     base, expected = KnowledgeBase.open(kb), KnowledgeBase.open(tmp_path / "at once")
     assert base.manifest.is_embedded
-    assert (report.total, report.blocks) == (base.manifest.blocks, base.manifest.blocks)
+    assert (report.late, report.embedded) == (base.manifest.blocks, base.manifest.blocks)
     assert report.manifest == base.manifest
-    assert told[-1].blocks == report.total
+    assert told[-1].embedded == report.late
     assert told[0].estimate is not None
-    assert told[0].estimate.summary().startswith(f"to do: {report.total} blocks; about ")
+    assert told[0].estimate.summary().startswith(f"to do: {report.late} blocks; about ")
     require_same_vectors(base, expected)
     assert verify_folder(kb) == [1, 2]
     ours, theirs = OpenQA(base, tiny).ask_many(QUESTIONS), OpenQA(expected, tiny).ask_many(QUESTIONS)
@@ -81,7 +82,7 @@ def test_embedding_later_ends_where_embedding_at_once_does(
             wanted.text, [one.block_id for one in wanted.evidence]
         )  # fmt: skip
     before = digests(kb)
-    assert embed_blocks(kb).blocks == 0
+    assert embed_blocks(kb).embedded == 0
     assert digests(kb) == before
 
 
@@ -196,7 +197,7 @@ def test_a_killed_run_is_gone_on_with(kb: Path, source: Path, tmp_path: Path, ti
     with pytest.raises(KnowledgeBaseError, match=f"unfinished run of 4 blocks.*realm embed --kb {kb} "):
         remove_documents(kb, ["story/0"])
     report = embed_blocks(kb, model=tiny)
-    assert (report.resumed, report.blocks) == (True, total - 4)
+    assert (report.resumed, report.embedded) == (True, total - 4)
     index_sources(tmp_path / "at once", [source], tiny)
     require_same_vectors(KnowledgeBase.open(kb), KnowledgeBase.open(tmp_path / "at once"))
 

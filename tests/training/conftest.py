@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "openqa"))  # a tiny model to search with is that room's
 
 import torch
+from tiny_embedder import tiny_blocks
+from tiny_trainer import Trainer, trainers_of
 from tiny_trunk import documents, town_examples, write_lines, write_trunk
+
+from realm.training.token_store import TokenStore
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +38,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lines(folder / "documents.jsonl", documents(5))
     write_lines(folder / "questions.jsonl", [{"question": f"who built mill {number}?"} for number in range(7)])
     return folder
+
+
+@pytest.fixture
+def blocks(trunk: Path, tmp_path: Path) -> TokenStore:
+    """Ten blocks to embed."""
+    return tiny_blocks(trunk, tmp_path, 10)
+
+
+@pytest.fixture
+def trainer(trunk: Path, tmp_path: Path, blocks: TokenStore) -> Callable[..., Trainer]:
+    """Makes trainers of one run; see `trainers_of`."""
+    return trainers_of(tmp_path, trunk, blocks)

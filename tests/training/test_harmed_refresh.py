@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_embedder import change, tiny_blocks
-from tiny_trainer import Trainer, begun, refreshed, trainers_of
+from tiny_embedder import change
+from tiny_trainer import Trainer, begun, refreshed
 
 from realm.errors import CorruptFileError, TrainingError
 from realm.training import corpus_embedding, snapshot_making
@@ -19,20 +19,9 @@ from realm.training.embedding_progress import EmbeddingProgress
 from realm.training.exports import EXPORTS, exports
 from realm.training.refresh_process import RefreshReport, refresh_run
 from realm.training.snapshots import snapshot_folders
-from realm.training.token_store import TokenStore
 from realm.training.whole_folders import remove_folder
 
 Make = Callable[..., Trainer]
-
-
-@pytest.fixture
-def blocks(trunk: Path, tmp_path: Path) -> TokenStore:
-    return tiny_blocks(trunk, tmp_path, 10)
-
-
-@pytest.fixture
-def trainer(trunk: Path, tmp_path: Path, blocks: TokenStore) -> Make:
-    return trainers_of(tmp_path, trunk, blocks)
 
 
 def without_folder(folder: Path) -> None:

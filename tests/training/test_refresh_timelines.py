@@ -9,26 +9,15 @@ from pathlib import Path
 
 import pytest
 from tiny_embedder import change, tiny_blocks
-from tiny_trainer import CPU, Trainer, begun, refreshed, trainers_of
+from tiny_trainer import CPU, Trainer, begun, refreshed
 
 from realm.errors import UsageError
 from realm.training import snapshot_making
 from realm.training.exports import exports, read_plan, write_plan
 from realm.training.refresh_process import RefreshReport, refresh_run
 from realm.training.snapshot_making import make_snapshot, started_export
-from realm.training.token_store import TokenStore
 
 Make = Callable[..., Trainer]
-
-
-@pytest.fixture
-def blocks(trunk: Path, tmp_path: Path) -> TokenStore:
-    return tiny_blocks(trunk, tmp_path, 10)
-
-
-@pytest.fixture
-def trainer(trunk: Path, tmp_path: Path, blocks: TokenStore) -> Make:
-    return trainers_of(tmp_path, trunk, blocks)
 
 
 def digest_in_use(work: Trainer) -> str:

@@ -198,11 +198,11 @@ def _index(kb: Path, collection: RetrievalCollection, model: ModelFolder, discar
         def show(report: IndexReport) -> None:
             done, total = (report.embedded, report.late) if report.late else (report.characters_seen, report.characters)
             rate = report.embedded / report.seconds if report.embedded else None
+            if report.estimate is not None and bar.tasks[task].total != total:
+                print_estimate(report.estimate)
             bar.update(task, completed=done, total=total, rate=rate)
 
-        return index_collection(
-            kb, collection, model, discard_pending=discard_pending, progress=show, announce=print_estimate
-        )
+        return index_collection(kb, collection, model, discard_pending=discard_pending, progress=show)
 
 
 def _rank(

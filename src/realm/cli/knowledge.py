@@ -99,16 +99,16 @@ def embed(
 
     A run that is stopped is gone on with by the same line.
     """
-    from realm.openqa.late_vectors import EmbeddingReport, embed_blocks
+    from realm.openqa.late_vectors import embed_blocks
     from realm.openqa.memory import parse_bytes
 
     with progress_bar("embedding", "blocks") as (bar, task):
 
-        def show(report: EmbeddingReport) -> None:
+        def show(report: IndexReport) -> None:
             if bar.tasks[task].total is None and report.estimate is not None:
                 print_estimate(report.estimate)
-            rate = report.blocks / report.seconds if report.seconds else None
-            bar.update(task, completed=report.blocks, total=report.total, rate=rate)
+            rate = report.embedded / report.seconds if report.seconds else None
+            bar.update(task, completed=report.embedded, total=report.late, rate=rate)
 
         report = embed_blocks(
             kb,
@@ -116,12 +116,12 @@ def embed(
             discard_pending=discard_pending,
             progress=show,
         )
-        if not report.blocks:
+        if not report.embedded:
             bar.update(task, total=1, completed=1)
     _print_discarded(report.discarded_blocks)
-    rate = f", {report.blocks / report.seconds:,.1f} blocks/s" if report.seconds and report.blocks else ""
+    rate = f", {report.embedded / report.seconds:,.1f} blocks/s" if report.seconds and report.embedded else ""
     version = report.manifest.version if report.manifest else 0
-    stdout.print(f"{kb}: version {version}, {report.blocks:,} blocks embedded{rate}")
+    stdout.print(f"{kb}: version {version}, {report.embedded:,} blocks embedded{rate}")
     if report.manifest is not None:
         print_search_remarks(report.manifest, kb)
 

@@ -11,14 +11,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import partial
 
 from realm.corpus.cutting import CutDocument, Cutter, document_hash
-from realm.corpus.pieces import PieceTokenizer
+from realm.corpus.pieces import PieceTokenizer, ids
 from realm.corpus.processes import map_in_processes
 from realm.records import Block, Document
 
@@ -127,19 +123,7 @@ def _batches(documents: Iterable[Document], batch_documents: int) -> Iterator[li
 
 def _chunked(document: Document, cut: CutDocument) -> ChunkedDocument:
     blocks = tuple(
-        Block(id, document.id, document.title, start, end, document.text[start:end], _ids(pieces))
+        Block(id, document.id, document.title, start, end, document.text[start:end], ids(pieces))
         for id, start, end, pieces in cut.blocks
     )
-    return ChunkedDocument(document, cut.content_hash, _ids(cut.title), blocks)
-
-
-def _ids(pieces: bytes) -> tuple[int, ...]:
-    """The ids of word pieces, as `realm.corpus.pieces.ids` gives them, but equal ones are one object: a number by
-    itself takes 28 bytes, and a document has millions.
-    """
-    return tuple(_numbers()[np.frombuffer(pieces, np.uint16)].tolist())
-
-
-@cache
-def _numbers() -> NDArray[Any]:
-    return np.arange(1 << 16).astype(object)
+    return ChunkedDocument(document, cut.content_hash, ids(cut.title), blocks)

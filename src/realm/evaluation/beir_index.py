@@ -21,11 +21,10 @@ from realm.corpus.skips import SkipReport
 from realm.errors import KnowledgeBaseError, SourceError
 from realm.evaluation.beir import RetrievalCollection, read_corpus
 from realm.openqa.changes import Changed, may_replace_any
-from realm.openqa.estimate import Estimate
 from realm.openqa.index_report import IndexReport
 from realm.openqa.indexing import MAX_BLOCK_PIECES
 from realm.openqa.late_vectors import embed_missing
-from realm.openqa.memory import MemoryLimit, resident_bytes
+from realm.openqa.memory import MemoryLimit
 from realm.openqa.pending import Job
 from realm.openqa.search import HYBRID_WEIGHT
 from realm.openqa.survey import known_documents
@@ -46,7 +45,6 @@ def index_collection(
     *,
     discard_pending: bool = False,
     progress: Callable[[IndexReport], None] | None = None,
-    announce: Callable[[Estimate], None] | None = None,
 ) -> IndexReport:
     """Make a knowledge base hold the documents of a collection and no others; nothing is written if it does.
 
@@ -58,7 +56,6 @@ def index_collection(
         model: Embeds the blocks.
         discard_pending: Throw away what a run of another job that was killed has embedded.
         progress: Called after every step.
-        announce: Called once, when something has been embedded, with what the run will take.
 
     Raises:
         SourceError: The collection has no documents, or one that cannot be read.
@@ -74,12 +71,6 @@ def index_collection(
     config = model.networks.config
     max_pieces = min(MAX_BLOCK_PIECES, config.max_position_embeddings)
     begin = time.monotonic()
-
-    def tell() -> None:
-        report.seconds = time.monotonic() - begin
-        if progress is not None:
-            progress(report)
-
     with KnowledgeBaseWriter(
         kb,
         model.reference,
@@ -99,15 +90,11 @@ def index_collection(
                 writer.put(step, None, replaced=changed.pop_replaced(step))
                 report.blocks += sum(len(cut.blocks) for cut in step)
                 report.characters_seen += sum(len(cut.document.text) for cut in step)
-                tell()
+                report.seconds = time.monotonic() - begin
+                if progress is not None:
+                    progress(report)
         report.removed = writer.keep_only(changed.seen, lambda source: True)
-        report.late, begin = writer.missing_vectors, time.monotonic()
-        for blocks in embed_missing(writer, model, max_pieces, MemoryLimit(None, _BLOCKS_PER_STEP)):
-            is_first = not report.embedded
-            report.embedded += blocks
-            tell()
-            if is_first and announce is not None:
-                announce(_estimate(report, writer.new_bytes))
+        embed_missing(writer, model, max_pieces, MemoryLimit(None, _BLOCKS_PER_STEP), report, progress)
         report.manifest = writer.publish()
     return report
 
@@ -139,9 +126,3 @@ def _from_elsewhere(known: DocumentStore, path: str) -> dict[str, str]:
         for id, content, source in zip(*batch.to_pydict().values(), strict=True)
         if source.rpartition(":")[0] != path
     }
-
-
-def _estimate(report: IndexReport, new_bytes: int) -> Estimate:
-    times = report.late / report.embedded
-    seconds = report.seconds * (times - 1.0)
-    return Estimate(None, None, report.late, round(new_bytes * times), resident_bytes(), seconds)

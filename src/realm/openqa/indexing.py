@@ -149,12 +149,7 @@ def index_sources(
                     progress(report)
                 limit.check()
         if not words_only:
-            report.late = writer.missing_vectors
-            for blocks in embed_missing(writer, model, max_pieces, limit):
-                report.embedded += blocks
-                report.seconds = time.monotonic() - begin
-                if progress is not None:
-                    progress(report)
+            embed_missing(writer, model, max_pieces, limit, report, progress)
         if prune:
             _require_all_read(report)
         is_pruned = (lambda source: True) if prune_all else CameFrom(sources, origin)
